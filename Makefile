@@ -1,0 +1,33 @@
+# `make probe`: measure every runtime of this host. `make test`: every test, the live ones included.
+# Both set up what is missing first and need nothing prepared.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+OUT   ?= target/awf-probe
+BIN   := target/$$(rustc -vV | sed -n 's/^host: //p')/release/awf-probe
+
+.PHONY: probe test setup build lint speed clean-host
+
+probe: setup build
+	$(BIN) run --all --report-only --out $(OUT)
+
+# AWF_PROBE_LIVE: the live tests must run; where no engine answers they fail instead of being left out.
+test: setup
+	AWF_PROBE_LIVE=1 $(CARGO) test --release --locked --workspace
+
+setup:
+	scripts/setup
+
+build:
+	$(CARGO) build --release --locked
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps
+
+speed: build
+	scripts/speed
+
+clean-host: build
+	$(BIN) clean --image

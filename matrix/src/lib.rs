@@ -1,0 +1,24 @@
+//! The vocabulary of awf-probe and its data: capabilities, verdicts, requirements, enforcement models.
+//!
+//! Everything here is pure. The catalogue is data under `capabilities/`, compiled in; what a measurement
+//! *means* is written there, not in the code of a probe.
+
+mod capability;
+mod catalogue;
+mod condition;
+mod matrix;
+mod outcome;
+mod requirement;
+mod tables;
+mod verdict;
+
+pub use capability::{Capability, Kind, Safety, Scope, Want as EgressWant};
+pub use catalogue::{Catalogue, CatalogueError};
+pub use condition::{Condition, ConditionError, Key, Source, Want};
+pub use matrix::{
+    Cell, Coverage, Fingerprint, Host, IsolationClass, Leftovers, Matrix, Result_, RunInfo, RuntimeRow, Sighting,
+};
+pub use outcome::{Fact, Outcome, Sent};
+pub use requirement::{Requirement, RequirementCell, RequirementResult, Standing, assess};
+pub use tables::{InitUnder, Model, ModelNetwork, Product, models, products};
+pub use verdict::Verdict;

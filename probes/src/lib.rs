@@ -1,0 +1,68 @@
+//! The half of awf-probe that runs inside the sandbox. It acts and reports raw facts; it never judges.
+//!
+//! One file per family. A probe is an entry in its family's `PROBES`; what its facts mean stands in
+//! `matrix/capabilities/<family>.toml`.
+
+pub mod guest;
+pub mod wire;
+
+mod cgroup;
+mod chroot;
+mod cx;
+mod dns;
+mod egress;
+mod environment;
+mod identity;
+mod image;
+mod net;
+mod netfilter;
+mod netns;
+mod paths;
+mod privileges;
+mod procfs;
+mod seccomp;
+mod sys;
+
+pub use cx::Cx;
+pub use egress::{ATTEMPTS, Attempt, Payload};
+pub use netfilter::{RULES, Rule};
+
+/// One experiment, as its family registers it.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// Stable id; the facts it reports begin with it.
+    pub id: &'static str,
+    /// What it tries, in a line.
+    pub about: &'static str,
+    /// The solo sandbox specs it runs in; empty where a scenario asks for it by name.
+    pub specs: &'static [&'static str],
+    /// The guest half.
+    pub ask: fn(&mut Cx),
+}
+
+/// Every family and its probes, in the order in which they run within a sandbox.
+pub const FAMILIES: &[(&str, &[Probe])] = &[
+    ("identity", identity::PROBES),
+    ("image", image::PROBES),
+    ("environment", environment::PROBES),
+    ("procfs", procfs::PROBES),
+    ("chroot", chroot::PROBES),
+    ("paths", paths::PROBES),
+    ("privileges", privileges::PROBES),
+    ("seccomp", seccomp::PROBES),
+    ("cgroup", cgroup::PROBES),
+    ("dns", dns::PROBES),
+    ("netfilter", netfilter::PROBES),
+    ("netns", netns::PROBES),
+    ("egress", egress::PROBES),
+];
+
+/// Every probe.
+pub fn all() -> impl Iterator<Item = &'static Probe> {
+    FAMILIES.iter().flat_map(|(_, probes)| probes.iter())
+}
+
+/// The probe with this id.
+pub fn find(id: &str) -> Option<&'static Probe> {
+    all().find(|p| p.id == id)
+}

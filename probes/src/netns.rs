@@ -1,0 +1,94 @@
+//! A network namespace shared by two containers: is it one and the same for both?
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use awf_probe_matrix::Outcome;
+
+use crate::{Cx, Probe, sys};
+
+pub(crate) const PROBES: &[Probe] = &[
+    Probe {
+        id: "netns.listen",
+        about: "a server on 127.0.0.1 that answers with a token, until the sandbox ends",
+        specs: &[],
+        ask: listen,
+    },
+    Probe { id: "netns.dial", about: "asks 127.0.0.1 for that token", specs: &[], ask: dial },
+    Probe {
+        id: "netns.addresses",
+        about: "IPv4 routes and interfaces as this side sees them",
+        specs: &[],
+        ask: addresses,
+    },
+];
+
+fn port(cx: &Cx) -> u16 {
+    cx.number("port").and_then(|p| u16::try_from(p).ok()).unwrap_or(0)
+}
+
+fn listen(cx: &mut Cx) {
+    let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, port(cx))) {
+        Ok(l) => l,
+        Err(e) => return cx.fact("", sys::refused(&e, "bind 127.0.0.1")),
+    };
+    let token = cx.text("token").to_owned();
+    cx.fact("", Outcome::allowed("listening"));
+    // SAFETY: the guest is single-threaded. The child serves until the sandbox ends; it closes every inherited
+    // descriptor but the listener, so that the harness does not wait for it.
+    if unsafe { libc::fork() } == 0 {
+        let keep = std::os::fd::AsRawFd::as_raw_fd(&listener);
+        for fd in (0..64).filter(|fd| *fd != keep) {
+            // SAFETY: the descriptors are this child's copies and are not used again.
+            unsafe { libc::close(fd) };
+        }
+        for stream in listener.incoming().flatten() {
+            let mut stream = stream;
+            drop(stream.write_all(token.as_bytes()));
+        }
+        // SAFETY: leaves without running the parent's destructors.
+        unsafe { libc::_exit(0) }
+    }
+}
+
+fn dial(cx: &mut Cx) {
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port(cx)));
+    let token = cx.text("token").to_owned();
+    let mut got = String::new();
+    let result = TcpStream::connect_timeout(&to, Duration::from_secs(2)).and_then(|mut s| {
+        s.set_read_timeout(Some(Duration::from_secs(2)))?;
+        s.read_to_string(&mut got)
+    });
+    cx.fact(
+        "",
+        match result {
+            Ok(_) if got == token => Outcome::allowed("the peer's token"),
+            Ok(_) => Outcome::refused("other token", got.chars().take(40).collect::<String>()),
+            Err(e) => sys::refused(&e, to.to_string()),
+        },
+    );
+}
+
+fn addresses(cx: &mut Cx) {
+    let names = fs::read_to_string("/proc/net/dev").unwrap_or_default();
+    let names: Vec<&str> = names.lines().filter_map(|l| l.split_once(':').map(|(n, _)| n.trim())).collect();
+    let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let count = routes.lines().skip(1).filter(|l| !l.trim().is_empty()).count();
+    cx.fact("", Outcome::value(format!("interfaces {}; {count} routes", names.join(" "))));
+    // The address the kernel would use towards the proxy: set on this side, or not.
+    let source = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|s| {
+        s.connect((cx.text("proxy").parse::<Ipv4Addr>().unwrap_or(Ipv4Addr::LOCALHOST), 9))?;
+        s.local_addr()
+    });
+    cx.fact(
+        "source",
+        match source {
+            Ok(a) => Outcome::value(a.ip()),
+            Err(e) => sys::refused(&e, "no route to the proxy"),
+        },
+    );
+}

@@ -1,0 +1,185 @@
+//! The command line as it is typed.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Measures what every OCI runtime of a host really does, and which one an agent firewall can trust.
+#[derive(Debug, Parser)]
+#[command(name = "awf-probe", version, after_help = EXIT_CODES, help_expected = true, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Exit codes, as `--help` shows them.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  every requirement asked for holds
+  1  at least one requirement does not hold
+  2  usage: a wrong flag, a bad glob, an unknown capability
+  3  nothing failed, but not everything could be told
+  4  environment: no engine, unknown runtime, set-up failed, unwritable output";
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure runtimes and judge them.
+    #[command(
+        after_help = "Examples:\n  awf-probe run\n  awf-probe run --runtime runsc --out report\n  awf-probe run --all --only 'egress.*' --only 'netns.*'\n\nFormats: table, json, markdown. Exit codes: see `awf-probe --help`."
+    )]
+    Run(RunArgs),
+    /// List the capabilities.
+    #[command(after_help = "Examples:\n  awf-probe list\n  awf-probe list --format json | jq '.[].id'")]
+    List(ListArgs),
+    /// Explain a capability: why, how, its control, what a fail means; and what the last run saw.
+    #[command(
+        after_help = "Examples:\n  awf-probe explain netns.dnat.legacy\n  awf-probe explain egress.tcp.443 --from target/awf-probe"
+    )]
+    Explain(ExplainArgs),
+    /// Judge a journal again, without an engine.
+    #[command(
+        after_help = "Examples:\n  awf-probe judge --from target/awf-probe/runsc/journal.jsonl\n  awf-probe judge --from journal.jsonl --format json"
+    )]
+    Judge(JudgeArgs),
+    /// Check engine, kernel, helper, toolbox and every registered runtime, and say what to do.
+    #[command(after_help = "Example:\n  awf-probe doctor")]
+    Doctor,
+    /// Remove what runs that were cut off have left.
+    #[command(after_help = "Examples:\n  awf-probe clean\n  awf-probe clean --image")]
+    Clean(CleanArgs),
+    /// The half that runs inside a sandbox.
+    #[command(hide = true)]
+    Guest,
+    /// One probe in this process.
+    #[command(hide = true)]
+    GuestOnce {
+        /// Probe id.
+        probe: String,
+        /// Name of its facts.
+        label: String,
+        /// Parameters as JSON.
+        params: String,
+    },
+    /// A role of the lab.
+    #[command(hide = true)]
+    Role {
+        /// `helper`, `witness` or `proxy`.
+        name: String,
+    },
+}
+
+/// How to print a matrix.
+#[derive(Debug, Args)]
+pub struct Output {
+    /// table, json or markdown.
+    #[arg(long, default_value = "table", value_name = "FORMAT")]
+    pub format: String,
+    /// Unfold the families: a row for each capability.
+    #[arg(long)]
+    pub full: bool,
+    /// Only rows that are not all pass.
+    #[arg(long)]
+    pub only_bad: bool,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A runtime, as Docker knows it or as AWF does (gvisor, kata); may be repeated. Default: the engine's default runtime.
+    #[arg(long = "runtime", value_name = "NAME")]
+    pub runtimes: Vec<String>,
+    /// Every registered runtime.
+    #[arg(long, conflicts_with = "runtimes")]
+    pub all: bool,
+    /// Only capabilities whose id matches; may be repeated.
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+    /// Without capabilities whose id matches; may be repeated.
+    #[arg(long, value_name = "GLOB")]
+    pub skip: Vec<String>,
+    /// Write report.json and journal.jsonl there; one folder per runtime if several are asked for.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// How many sandboxes are worked on at once.
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub jobs: u8,
+    /// The longest one sandbox may take for its probes, such as 90s or 2m.
+    #[arg(long, default_value = "120s", value_name = "DURATION", value_parser = duration)]
+    pub deadline: Duration,
+    /// Print the plan and start nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Exit 0 when the measurement completed, whatever the verdicts.
+    #[arg(long)]
+    pub report_only: bool,
+    /// How to print the result.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// text or json.
+    #[arg(long, default_value = "text", value_name = "FORMAT")]
+    pub format: String,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Capability id.
+    pub id: String,
+    /// Folder or report.json of a run.
+    #[arg(long, default_value = "target/awf-probe", value_name = "PATH")]
+    pub from: PathBuf,
+}
+
+/// Arguments of `judge`.
+#[derive(Debug, Args)]
+pub struct JudgeArgs {
+    /// journal.jsonl of a run.
+    #[arg(long, value_name = "JOURNAL")]
+    pub from: PathBuf,
+    /// How to print the result.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Arguments of `clean`.
+#[derive(Debug, Args)]
+pub struct CleanArgs {
+    /// The probe images too.
+    #[arg(long)]
+    pub image: bool,
+}
+
+/// `90s`, `2m`, `1500ms`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| "use a number and a unit, such as 90s".to_owned())?;
+    let duration = match unit {
+        "ms" => Duration::from_millis(number),
+        "s" | "" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
+        "h" => Duration::from_secs(number.saturating_mul(3600)),
+        _ => return Err(format!("{unit:?} is no unit; use ms, s, m or h")),
+    };
+    if duration.is_zero() { Err("it must be longer than nothing".to_owned()) } else { Ok(duration) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("soon").is_err());
+        assert!(duration("0s").is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! One file per subcommand.
+
+use std::io::{IsTerminal, Write};
+
+use awf_probe_matrix::{Catalogue, Matrix, Model, Product, models, products};
+use awf_probe_reports::{Format, Style, render};
+
+use crate::{
+    cli::{Cli, Command, Output},
+    error::{Error, Exit},
+};
+
+pub mod clean;
+pub mod doctor;
+pub mod explain;
+pub mod judge;
+pub mod list;
+pub mod run;
+
+/// Runs a command that needs the harness.
+pub async fn dispatch(cli: Cli) -> Result<Exit, Error> {
+    match cli.command {
+        Command::Run(args) => run::run(args).await,
+        Command::List(args) => list::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Judge(args) => judge::run(args).await,
+        Command::Doctor => doctor::run().await,
+        Command::Clean(args) => clean::run(&args).await,
+        Command::Guest | Command::GuestOnce { .. } | Command::Role { .. } => {
+            Err(Error::Bug("a guest's command reached the harness".to_owned()))
+        }
+    }
+}
+
+/// The compiled-in data.
+#[derive(Debug)]
+pub struct Data {
+    /// Capabilities and requirements.
+    pub catalogue: Catalogue,
+    /// Enforcement models.
+    pub models: Vec<Model>,
+    /// Known products.
+    pub products: Vec<Product>,
+}
+
+impl Data {
+    /// Reads it. A failure is a defect of the build.
+    pub fn load() -> Result<Self, Error> {
+        let bug = |e: &dyn std::fmt::Display| Error::Bug(e.to_string());
+        Ok(Self {
+            catalogue: Catalogue::builtin().map_err(|e| bug(&e))?,
+            models: models().map_err(|e| bug(&e))?,
+            products: products().map_err(|e| bug(&e))?,
+        })
+    }
+}
+
+/// The format asked for.
+pub fn format(output: &Output) -> Result<Format, Error> {
+    output.format.parse().map_err(|e: awf_probe_reports::UnknownFormat| Error::Usage {
+        why: e.to_string(),
+        help: "use --format table, json or markdown".to_owned(),
+    })
+}
+
+/// Renders a matrix for stdout.
+pub fn rendered(matrix: &Matrix, data: &Data, output: &Output, format: Format) -> Result<String, Error> {
+    let terminal = std::io::stdout().is_terminal();
+    let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+    let dumb = std::env::var("TERM").is_ok_and(|t| t == "dumb");
+    let style = Style {
+        colour: terminal && !dumb && !set("NO_COLOR"),
+        width: width(terminal),
+        full: output.full,
+        only_bad: output.only_bad,
+    };
+    render(matrix, &data.catalogue, format, style).map_err(|e| Error::Bug(e.to_string()))
+}
+
+fn width(terminal: bool) -> usize {
+    let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    let measured = || {
+        // SAFETY: the structure is plain data and the call writes within it.
+        unsafe {
+            let mut size: libc::winsize = std::mem::zeroed();
+            let ok = libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) == 0;
+            (ok && size.ws_col > 0).then_some(usize::from(size.ws_col))
+        }
+    };
+    columns.or_else(|| if terminal { measured() } else { None }).unwrap_or(120).clamp(60, 400)
+}
+
+/// Writes a result to stdout. A closed pipe is not an error: the reader has seen enough.
+pub fn print(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::unwritable(std::path::Path::new("standard output"), &e))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

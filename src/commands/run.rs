@@ -1,0 +1,464 @@
+//! `awf-probe run`: plan, measure, judge, report, and leave nothing behind.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use awf_probe_matrix::{Leftovers, Matrix, RunInfo, RuntimeRow, Standing, Verdict};
+use awf_probe_reports::Format;
+
+use super::{Data, clean, format, print, rendered};
+use crate::{
+    cli::RunArgs,
+    engine::docker::{
+        Docker, Info,
+        image::{Executable, Image},
+        objects::Made,
+        sandbox::Common,
+    },
+    error::{Error, Exit},
+    event::{Event, JOURNAL},
+    inventory,
+    journal::Sink,
+    judge::judge,
+    lab,
+    plan::{Filter, Job, Plan},
+    progress::{Progress, note},
+    scenario::{Cx, LabHandle, egress, millis, netns, solo},
+};
+
+/// Measures.
+pub async fn run(args: RunArgs) -> Result<Exit, Error> {
+    let format = format(&args.output)?;
+    let filter = Filter::new(&args.only, &args.skip)?;
+    let data = Data::load()?;
+    let docker = Docker::connect().await?;
+    let info = docker.info().await?;
+    let names = inventory::resolve(&info, &args.runtimes, args.all)?;
+    let plan = Plan::build(&data.catalogue, &data.models, &names, &info.host.default_runtime, &filter)?;
+    if args.dry_run {
+        print(&describe(&plan))?;
+        return Ok(Exit::Ok);
+    }
+    let out = args.out.as_deref();
+    if let Some(dir) = out {
+        fs::create_dir_all(dir).map_err(|e| Error::unwritable(dir, &e))?;
+    }
+    let journal = out.map(|d| d.join("journal.jsonl"));
+    let sink = Sink::create(journal.as_deref())?;
+    let measured = measure(&docker, &info, &plan, &data, &args, &sink).await;
+    if let Some(why) = sink.failure() {
+        return Err(Error::Unwritable { path: journal.unwrap_or_default(), why });
+    }
+    let matrix = judge(&sink.events(), &data.catalogue, &data.models, &data.products);
+    if let Some(dir) = out {
+        write_reports(dir, &matrix, &data, &sink.events())?;
+    }
+    // What was learned before an error is kept in the journal and the report.
+    measured?;
+    print(&rendered(&matrix, &data, &args.output, format)?)?;
+    if let Some(dir) = out {
+        note(&format!("report and journal are in {}", dir.display()));
+    }
+    if !matrix.leftovers.ours.is_empty() {
+        return Err(Error::Leftovers { what: matrix.leftovers.ours.join("; ") });
+    }
+    let exit = exit_of(&matrix, &data, plan.filtered);
+    if args.report_only && exit != Exit::Ok {
+        note(&format!("the measurement is complete; without --report-only this would exit {}", exit as u8));
+        return Ok(Exit::Ok);
+    }
+    Ok(exit)
+}
+
+/// Everything that touches the engine and the host; whatever happens, what it made is removed.
+async fn measure(
+    docker: &Docker,
+    info: &Info,
+    plan: &Plan,
+    data: &Data,
+    args: &RunArgs,
+    sink: &Sink,
+) -> Result<(), Error> {
+    let begun = Instant::now();
+    let run = crate::random_hex(4);
+    for removed in clean::dead_runs(docker).await? {
+        note(&format!("removed what an earlier run left: {removed}"));
+    }
+    let executable = Executable::own()?;
+    let names = plan.runtimes.clone();
+    let registered = info.runtimes.clone();
+    let rows = tokio::task::spawn_blocking(move || {
+        names.iter().map(|n| inventory::describe(n, registered.get(n))).collect::<Vec<RuntimeRow>>()
+    });
+    let image = docker.ensure_image(&executable).await?;
+    let rows = rows.await.map_err(|e| Error::Bug(e.to_string()))?;
+    sink.emit(Event::RunStarted {
+        journal: JOURNAL.to_owned(),
+        run: RunInfo {
+            id: run.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: now(),
+            catalogue: data.catalogue.hash.clone(),
+            executable: image.executable.clone(),
+            ..RunInfo::default()
+        },
+        host: info.host.clone(),
+        runtimes: rows,
+        plan: plan.cells.clone(),
+    });
+    let finish = tokio::select! {
+        finish = stages(docker, info, plan, args, sink, &run, &image) => finish,
+        () = interrupted() => {
+            note("interrupted: removing the run's containers, networks, routes and rules");
+            Finish { ground: None, outcome: Err(Error::Interrupted) }
+        }
+    };
+    let complete = finish.outcome.is_ok();
+    let cleaned = clean_up(docker, info, &run, &image, finish.ground, sink).await;
+    sink.emit(Event::RunFinished { elapsed_ms: millis(begun.elapsed()), complete: complete && cleaned.is_ok() });
+    finish.outcome.and(cleaned)
+}
+
+struct Finish {
+    ground: Option<lab::Ground>,
+    outcome: Result<(), Error>,
+}
+
+async fn stages(
+    docker: &Docker,
+    info: &Info,
+    plan: &Plan,
+    args: &RunArgs,
+    sink: &Sink,
+    run: &str,
+    image: &Image,
+) -> Finish {
+    let helper_runtime = reference(info);
+    let draft = common(run, image, std::net::Ipv4Addr::UNSPECIFIED);
+    let ground = match lab::survey(docker, &draft, &helper_runtime, sink).await {
+        Ok(ground) => ground,
+        Err(e) => return Finish { ground: None, outcome: Err(e) },
+    };
+    let common = common(run, image, ground.layout.approved());
+    let outcome = with_lab(docker, info, plan, args, sink, image, &ground, common, &helper_runtime).await;
+    Finish { ground: Some(ground), outcome }
+}
+
+#[expect(clippy::too_many_arguments, reason = "private, called once")]
+async fn with_lab(
+    docker: &Docker,
+    info: &Info,
+    plan: &Plan,
+    args: &RunArgs,
+    sink: &Sink,
+    image: &Image,
+    ground: &lab::Ground,
+    common: Common,
+    helper_runtime: &str,
+) -> Result<(), Error> {
+    docker.make_volume(&common.run, &common.volume).await?;
+    let (sender, handle) = LabHandle::new();
+    let cx = Cx::new(
+        docker.clone(),
+        common.clone(),
+        image.clone(),
+        sink.clone(),
+        ground.layout.clone(),
+        handle,
+        info.host.default_runtime.clone(),
+        usize::from(args.jobs),
+        args.deadline,
+    );
+    let progress = Progress::new(plan.jobs.iter().map(Vec::len).sum());
+    let build = async {
+        let lab = ground.build(docker, &common, helper_runtime, info.host.cpus, sink).await;
+        let told = match &lab {
+            Ok(_) => None,
+            Err(e) => Some(e.to_string()),
+        };
+        let lab = lab.map(Arc::new);
+        // Receivers live in `cx`, which outlives this.
+        drop(sender.send(Some(lab.as_ref().map(Arc::clone).map_err(|_| told.unwrap_or_default()))));
+        lab.map(drop)
+    };
+    let runtimes =
+        plan.runtimes.iter().zip(&plan.jobs).map(|(runtime, jobs)| one_runtime(&cx, runtime, jobs, &progress));
+    let (built, _) = tokio::join!(build, futures_util::future::join_all(runtimes));
+    progress.finish();
+    built
+}
+
+/// A runtime's scenarios. The first decides whether it starts at all.
+async fn one_runtime(cx: &Cx, runtime: &str, jobs: &[Job], progress: &Progress) {
+    let begun = Instant::now();
+    let Some((first, rest)) = jobs.split_first() else { return };
+    progress.begin(&format!("{runtime}: {}", first.name()));
+    let started = match first {
+        Job::Solo(name) => solo::run(cx, runtime, name).await,
+        Job::Netns(_) | Job::Egress { .. } => false,
+    };
+    progress.done();
+    if !started {
+        progress.say(&format!("{runtime}: does not start; `awf-probe doctor` says more"));
+        rest.iter().for_each(|_| progress.done());
+        return;
+    }
+    let all = rest.iter().map(|job| async move {
+        progress.begin(&format!("{runtime}: {}", job.name()));
+        match job {
+            Job::Solo(name) => drop(solo::run(cx, runtime, name).await),
+            Job::Netns(init) => netns::run(cx, runtime, init).await,
+            Job::Egress { model, backend, raw } => egress::run(cx, runtime, model, backend.as_deref(), *raw).await,
+        }
+        progress.done();
+    });
+    futures_util::future::join_all(all).await;
+    progress.say(&format!("{runtime}: {} scenarios in {:.1} s", jobs.len(), begun.elapsed().as_secs_f64()));
+}
+
+/// Removes everything with the run's label, lets the helper undo its rules, and compares the host with before.
+async fn clean_up(
+    docker: &Docker,
+    info: &Info,
+    run: &str,
+    image: &Image,
+    ground: Option<lab::Ground>,
+    sink: &Sink,
+) -> Result<(), Error> {
+    let runtime = reference(info);
+    let mut made = docker.made_by(Some(run)).await?.remove(run).unwrap_or_default();
+    // The helper goes last and by itself: it undoes rules and links when its input ends.
+    let helper_of = |c: &(String, String, String, bool)| c.2 == "helper";
+    let helpers: Vec<_> = made.containers.iter().filter(|c| helper_of(c)).cloned().collect();
+    made.containers.retain(|c| !helper_of(c));
+    let ids: Vec<String> = made.containers.iter().map(|c| c.0.clone()).collect();
+    // The networks go before the routes that bind them to the witness.
+    let mut left = docker.remove_made(&made).await;
+    if let Some(ground) = &ground {
+        left.extend(orphans(ground, &ids).await);
+        ground.close().await;
+    } else {
+        wait_for_end(docker, &helpers).await;
+    }
+    let helpers = Made { containers: helpers, ..Made::default() };
+    left.extend(docker.remove_made(&helpers).await);
+    if !left.is_empty() {
+        sink.emit(Event::Cleaned { leftovers: Leftovers { ours: left.clone(), others: vec![], checked: true } });
+        return Err(Error::Leftovers { what: left.join("; ") });
+    }
+    if let Some(ground) = ground {
+        let common = common(run, image, ground.layout.approved());
+        let leftovers = ground.leftovers(docker, &common, &runtime, sink).await?;
+        sink.emit(Event::Cleaned { leftovers });
+    }
+    Ok(())
+}
+
+/// Processes and cgroups of removed containers that the engine no longer knows.
+async fn orphans(ground: &lab::Ground, ids: &[String]) -> Vec<String> {
+    use lab::roles::wire::{Answer, Ask};
+    let mut left = Vec::new();
+    for id in ids {
+        // A shim takes a moment to go after its container was removed.
+        for attempt in 0..20 {
+            let answer = ground.helper().ask(Ask::Orphans { id: id.clone() }).await;
+            let Ok(Answer::Orphans { processes, cgroups }) = answer else { break };
+            if processes.is_empty() && cgroups.is_empty() {
+                break;
+            }
+            if attempt == 19 {
+                left.extend(processes.iter().map(|p| format!("process {} ({}) of container {id}", p.pid, p.comm)));
+                left.extend(cgroups.iter().map(|c| format!("cgroup {c}")));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    left
+}
+
+/// After an interruption nobody holds the helper's input any more, so it is on its way out.
+async fn wait_for_end(docker: &Docker, helpers: &[(String, String, String, bool)]) {
+    for (id, ..) in helpers {
+        for _ in 0..100 {
+            match docker.ended(id).await {
+                Ok(e) if e.running => tokio::time::sleep(Duration::from_millis(50)).await,
+                Ok(_) | Err(_) => break,
+            }
+        }
+    }
+}
+
+/// The runtime of the lab's own containers: runc by name where there is one, never a candidate by default.
+fn reference(info: &Info) -> String {
+    if info.runtimes.contains_key("runc") { "runc".to_owned() } else { info.host.default_runtime.clone() }
+}
+
+fn common(run: &str, image: &Image, resolver: std::net::Ipv4Addr) -> Common {
+    Common {
+        run: run.to_owned(),
+        image: image.tag.clone(),
+        lab: format!("awf-probe-{run}-lab"),
+        internal: format!("awf-probe-{run}-internal"),
+        volume: format!("awf-probe-{run}"),
+        resolver: resolver.into(),
+    }
+}
+
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = int.recv() => {}
+        _ = term.recv() => {}
+    }
+}
+
+fn write_reports(dir: &Path, matrix: &Matrix, data: &Data, events: &[Event]) -> Result<(), Error> {
+    let json = |m: &Matrix| {
+        let output = crate::cli::Output { format: "json".to_owned(), full: false, only_bad: false };
+        rendered(m, data, &output, Format::Json)
+    };
+    write(&dir.join("report.json"), json(matrix)?.as_bytes())?;
+    if matrix.runtimes.len() < 2 {
+        return Ok(());
+    }
+    for row in &matrix.runtimes {
+        let own = dir.join(row.name.replace('/', "_"));
+        fs::create_dir_all(&own).map_err(|e| Error::unwritable(&own, &e))?;
+        let part = of_runtime(events, &row.name);
+        let judged = judge(&part, &data.catalogue, &data.models, &data.products);
+        write(&own.join("report.json"), json(&judged)?.as_bytes())?;
+        let mut lines = Vec::new();
+        for event in &part {
+            lines.extend(serde_json::to_vec(event).map_err(|e| Error::Bug(e.to_string()))?);
+            lines.push(b'\n');
+        }
+        write(&own.join("journal.jsonl"), &lines)?;
+    }
+    Ok(())
+}
+
+fn write(path: &PathBuf, bytes: &[u8]) -> Result<(), Error> {
+    fs::write(path, bytes).map_err(|e| Error::unwritable(path, &e))
+}
+
+/// The part of a journal that concerns one runtime. Of the ledgers that is what its sandboxes sent, and all that
+/// the proxies sent on.
+pub fn of_runtime(events: &[Event], name: &str) -> Vec<Event> {
+    let mut part = Vec::new();
+    let mut addresses: BTreeSet<IpAddr> = BTreeSet::new();
+    for event in events {
+        match event {
+            Event::SandboxStarted { runtime, address, .. } if runtime == name => addresses.extend(address),
+            Event::LabUp { proxy_addresses, .. } => addresses.extend(proxy_addresses),
+            _ => {}
+        }
+    }
+    for event in events {
+        match event {
+            Event::RunStarted { journal, run, host, runtimes, plan } => part.push(Event::RunStarted {
+                journal: journal.clone(),
+                run: run.clone(),
+                host: host.clone(),
+                runtimes: runtimes.iter().filter(|r| r.name == name).cloned().collect(),
+                plan: plan.iter().filter(|c| c.runtime == name).cloned().collect(),
+            }),
+            Event::SandboxStarted { runtime, .. }
+            | Event::SandboxDied { runtime, .. }
+            | Event::Observed { runtime, .. }
+            | Event::HostProcesses { runtime, .. }
+            | Event::Drained { runtime, .. } => {
+                if runtime == name {
+                    part.push(event.clone());
+                }
+            }
+            Event::Problem { runtime, scenario, .. } => {
+                if runtime == name || scenario == "lab" {
+                    part.push(event.clone());
+                }
+            }
+            Event::Packet { at, packet } => {
+                // A frame where none belongs concerns every runtime.
+                if at == "tripwire" || addresses.contains(&packet.src) {
+                    part.push(event.clone());
+                }
+            }
+            Event::Dns { client, .. } | Event::Http { client, .. } | Event::Decision { client, .. } => {
+                if addresses.contains(client) {
+                    part.push(event.clone());
+                }
+            }
+            Event::LabUp { .. } | Event::Cleaned { .. } | Event::RunFinished { .. } => part.push(event.clone()),
+        }
+    }
+    part
+}
+
+/// Whether a matrix holds less than the catalogue.
+pub fn is_filtered(matrix: &Matrix, data: &Data) -> bool {
+    let ids: BTreeSet<&str> = matrix.cells.iter().map(|c| c.id.as_str()).collect();
+    ids.len() < data.catalogue.capabilities.len()
+}
+
+/// The exit code of a matrix: by requirement, or by cell where a filter left requirements without their cells.
+pub fn exit_of(matrix: &Matrix, data: &Data, filtered: bool) -> Exit {
+    let control = |model: Option<&str>| model.is_some_and(|m| data.models.iter().any(|x| x.id == m && !x.counts));
+    let standings: Vec<Standing> = if filtered {
+        let counted = matrix.cells.iter().filter(|c| !control(c.model.as_deref()));
+        counted
+            .map(|c| match c.verdict {
+                Verdict::Pass | Verdict::NotApplicable => Standing::Holds,
+                Verdict::Fail | Verdict::Partial => Standing::Broken,
+                Verdict::Inconclusive | Verdict::Skipped => Standing::Unknown,
+            })
+            .collect()
+    } else {
+        matrix.requirements.iter().map(|r| r.standing).collect()
+    };
+    if standings.contains(&Standing::Broken) {
+        Exit::Broken
+    } else if standings.is_empty() || standings.contains(&Standing::Unknown) || !matrix.run.complete {
+        Exit::Inconclusive
+    } else {
+        Exit::Ok
+    }
+}
+
+fn describe(plan: &Plan) -> String {
+    let mut text = String::new();
+    for (runtime, jobs) in plan.runtimes.iter().zip(&plan.jobs) {
+        let containers: usize = jobs.iter().map(Job::containers).sum();
+        let cells = plan.cells.iter().filter(|c| &c.runtime == runtime).count();
+        text.push_str(&format!("{runtime}: {cells} cells from {} scenarios, {containers} containers\n", jobs.len()));
+        for job in jobs {
+            text.push_str(&format!("  {}\n", job.name()));
+        }
+    }
+    text.push_str("lab: helper, witness, proxy; 2 networks, 1 volume\n");
+    text
+}
+
+/// RFC 3339, UTC.
+fn now() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs()).unwrap_or(0);
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Days to a civil date: eras of 400 years, years that begin in March.
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let day_of_era = z % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest % 3600 / 60, rest % 60)
+}

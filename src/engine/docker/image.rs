@@ -1,0 +1,197 @@
+//! The probe image: made from the running executable, tagged by its hash, loaded through the API.
+
+use std::{io, path::Path};
+
+use bollard::{
+    body_full,
+    query_parameters::{ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions},
+};
+use futures_util::TryStreamExt;
+use sha2::{Digest, Sha256};
+
+use super::{Docker, reason, within};
+use crate::error::Error;
+
+/// Repository name of the probe's images.
+pub const REPOSITORY: &str = "awf-probe";
+
+/// The probe image on the engine.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// `awf-probe:HASH`.
+    pub tag: String,
+    /// SHA-256 of the executable.
+    pub executable: String,
+    /// Its size.
+    pub executable_bytes: u64,
+}
+
+/// The executable and its hash.
+#[derive(Debug)]
+pub struct Executable {
+    bytes: Vec<u8>,
+    /// SHA-256, hexadecimal.
+    pub hash: String,
+}
+
+impl Executable {
+    /// The running executable. Refuses one that is not static: it could not start in an image of its own.
+    pub fn own() -> Result<Self, Error> {
+        let bytes = std::fs::read("/proc/self/exe").map_err(|e| Error::Bug(format!("/proc/self/exe: {e}")))?;
+        if cfg!(target_env = "gnu") && !cfg!(target_feature = "crt-static") {
+            let why = "this build is not static; build with the repository's .cargo/config.toml".to_owned();
+            return Err(Error::Bug(why));
+        }
+        let hash = hex(&Sha256::digest(&bytes));
+        Ok(Self { bytes, hash })
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+impl Docker {
+    /// Makes sure the image of this executable is there, and removes older ones nobody uses.
+    pub async fn ensure_image(&self, executable: &Executable) -> Result<Image, Error> {
+        let image = Image {
+            tag: format!("{REPOSITORY}:{}", &executable.hash[..16]),
+            executable: executable.hash.clone(),
+            executable_bytes: executable.bytes.len() as u64,
+        };
+        let (archive, id) = archive(executable, &image.tag).map_err(|e| Error::Bug(format!("image archive: {e}")))?;
+        // Verified by its id, which is the hash of its configuration and, through it, of every byte in it.
+        let there = self.client().inspect_image(&image.tag).await;
+        if there.is_ok_and(|i| i.id.as_deref() == Some(&id)) {
+            return Ok(image);
+        }
+        let options = ImportImageOptionsBuilder::default().quiet(true).build();
+        let load = self.client().import_image(options, body_full(archive.into()), None).try_collect::<Vec<_>>();
+        let refused = |e| Error::engine("load the probe image", &reason(&e));
+        within("loading the probe image", 120, load).await?.map_err(refused)?;
+        let loaded = self.client().inspect_image(&image.tag).await.map_err(refused)?;
+        if loaded.id.as_deref().is_some_and(|i| i != id) {
+            // Engines with the containerd store name an image by its manifest instead of its configuration.
+            let layers = loaded.root_fs.and_then(|r| r.layers).unwrap_or_default();
+            if layers.len() != 1 {
+                return Err(Error::engine("load the probe image", &"what it loaded is another image"));
+            }
+        }
+        self.remove_images(Some(&image.tag)).await?;
+        Ok(image)
+    }
+
+    /// Removes the probe's images, all but `keep`; one that a container uses stays. Returns what was removed.
+    pub async fn remove_images(&self, keep: Option<&str>) -> Result<Vec<String>, Error> {
+        let options = ListImagesOptionsBuilder::default().all(false).build();
+        let images = self.client().list_images(Some(options)).await;
+        let images = images.map_err(|e| Error::engine("list images", &reason(&e)))?;
+        let mut removed = Vec::new();
+        for tag in images.into_iter().flat_map(|i| i.repo_tags) {
+            let ours = tag
+                .split_once(':')
+                .is_some_and(|(r, t)| r == REPOSITORY && t.len() == 16 && t.bytes().all(|b| b.is_ascii_hexdigit()));
+            if !ours || keep == Some(tag.as_str()) {
+                continue;
+            }
+            // An image in use by another run is refused by the engine, and stays.
+            if self.client().remove_image(&tag, None::<RemoveImageOptions>, None).await.is_ok() {
+                removed.push(tag);
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// What the probes find planted in the image.
+const CANARY: &str = "awf-probe canary\n";
+const PASSWD: &str = "root:x:0:0:root:/:/awf-probe\nproxy:x:13:13:proxy:/:/awf-probe\nagent:x:1000:1000:agent:/home/agent:/bin/bash\nnobody:x:65534:65534:nobody:/:/awf-probe\n";
+const GROUP: &str = "root:x:0:\nproxy:x:13:\nagent:x:1000:\nnogroup:x:65534:\n";
+const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\n";
+
+/// A `docker save` archive and the image id the engine must give it. The same bytes for the same executable.
+fn archive(executable: &Executable, tag: &str) -> io::Result<(Vec<u8>, String)> {
+    let layer = layer(&executable.bytes)?;
+    let layer_hash = hex(&Sha256::digest(&layer));
+    let config = serde_json::json!({
+        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+        "os": "linux",
+        "created": "1970-01-01T00:00:00Z",
+        "config": {
+            "Entrypoint": ["/awf-probe"],
+            "Cmd": ["guest"],
+            "Env": ["AWF_PROBE_IMAGE=of the image", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "WorkingDir": "/home/agent",
+            "Labels": {"awf-probe.image": executable.hash}
+        },
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer_hash}")]},
+        "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "awf-probe"}]
+    })
+    .to_string();
+    let config_hash = hex(&Sha256::digest(config.as_bytes()));
+    let manifest = serde_json::json!([{
+        "Config": format!("{config_hash}.json"),
+        "RepoTags": [tag],
+        "Layers": [format!("{layer_hash}/layer.tar")]
+    }])
+    .to_string();
+    let mut out = tar::Builder::new(Vec::new());
+    directory(&mut out, &layer_hash)?;
+    file(&mut out, &format!("{layer_hash}/layer.tar"), &layer, 0o644, 0)?;
+    file(&mut out, &format!("{config_hash}.json"), config.as_bytes(), 0o644, 0)?;
+    file(&mut out, "manifest.json", manifest.as_bytes(), 0o644, 0)?;
+    Ok((out.into_inner()?, format!("sha256:{config_hash}")))
+}
+
+fn layer(executable: &[u8]) -> io::Result<Vec<u8>> {
+    let mut out = tar::Builder::new(Vec::with_capacity(executable.len() + 65_536));
+    file(&mut out, "awf-probe", executable, 0o755, 0)?;
+    for root in ["", "host/"] {
+        for dir in ["etc", "home", "home/agent", "home/other", "tmp", "run", "var", "var/log", "var/spool"] {
+            directory(&mut out, &format!("{root}{dir}"))?;
+        }
+        file(&mut out, &format!("{root}etc/passwd"), PASSWD.as_bytes(), 0o644, 0)?;
+        file(&mut out, &format!("{root}etc/group"), GROUP.as_bytes(), 0o644, 0)?;
+        file(&mut out, &format!("{root}etc/nsswitch.conf"), NSSWITCH.as_bytes(), 0o644, 0)?;
+        file(&mut out, &format!("{root}etc/awf-probe-canary"), CANARY.as_bytes(), 0o644, 0)?;
+        file(&mut out, &format!("{root}home/agent/visible"), b"visible\n", 0o644, 1000)?;
+        file(&mut out, &format!("{root}home/agent/.netrc"), b"planted secret\n", 0o644, 1000)?;
+    }
+    for dir in ["host/proc", "host/work", "host/read-only"] {
+        directory(&mut out, dir)?;
+    }
+    out.into_inner()
+}
+
+fn directory(out: &mut tar::Builder<Vec<u8>>, path: &str) -> io::Result<()> {
+    let mut header = header(0, if path.ends_with("tmp") { 0o1777 } else { 0o755 }, 0);
+    header.set_entry_type(tar::EntryType::Directory);
+    out.append_data(&mut header, Path::new(path), io::empty())
+}
+
+fn file(out: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8], mode: u32, owner: u64) -> io::Result<()> {
+    out.append_data(&mut header(bytes.len() as u64, mode, owner), Path::new(path), bytes)
+}
+
+fn header(size: u64, mode: u32, owner: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(mode);
+    header.set_uid(owner);
+    header.set_gid(owner);
+    header.set_mtime(0);
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_executable_gives_the_same_image() {
+        let executable = Executable { bytes: b"x".to_vec(), hash: "0".repeat(64) };
+        let (a, b) = (archive(&executable, "a:b").expect("archive"), archive(&executable, "a:b").expect("archive"));
+        assert_eq!(a, b);
+    }
+}

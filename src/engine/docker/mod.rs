@@ -1,0 +1,118 @@
+//! The Docker Engine. The only module that knows bollard.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bollard::{API_DEFAULT_VERSION, Docker as Client, errors::Error as ClientError};
+
+use crate::error::Error;
+
+pub mod image;
+pub mod objects;
+pub mod sandbox;
+
+/// Label with the run's id; everything a run makes carries it.
+pub const RUN_LABEL: &str = "awf-probe.run";
+/// Label of the helper container: a run is alive while its helper is.
+pub const ROLE_LABEL: &str = "awf-probe.role";
+
+/// A connection to an engine.
+#[derive(Clone, Debug)]
+pub struct Docker {
+    client: Client,
+    /// Where it was found.
+    pub at: String,
+}
+
+/// A runtime as the engine has it.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// Path of the executable; empty for a shim.
+    pub path: String,
+    /// Arguments.
+    pub args: Vec<String>,
+}
+
+/// What `docker info` says that matters here.
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// Facts for the report.
+    pub host: awf_probe_matrix::Host,
+    /// Registered runtimes.
+    pub runtimes: BTreeMap<String, Registered>,
+}
+
+impl Docker {
+    /// Connects the way the docker command does: DOCKER_HOST, else the default socket.
+    pub async fn connect() -> Result<Self, Error> {
+        let at = std::env::var("DOCKER_HOST").ok().filter(|h| !h.is_empty());
+        let at = at.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
+        let failed = |e: &ClientError| Error::NoEngine { at: at.clone(), why: reason(e) };
+        let path = at.strip_prefix("unix://");
+        let client = match path {
+            Some(path) => Client::connect_with_unix(path, 120, API_DEFAULT_VERSION),
+            None => Err(ClientError::UnsupportedURISchemeError { uri: at.clone() }),
+        }
+        .map_err(|e| failed(&e))?;
+        if let Some(path) = path {
+            // Said apart from a refused connection, because the remedy differs.
+            if let Err(e) = std::os::unix::net::UnixStream::connect(path) {
+                return Err(Error::NoEngine { at, why: e.to_string() });
+            }
+        }
+        let client = within("its API version", 10, client.negotiate_version()).await?.map_err(|e| failed(&e))?;
+        Ok(Self { client, at })
+    }
+
+    /// What the engine says of itself and its host.
+    pub async fn info(&self) -> Result<Info, Error> {
+        let what = "describe itself";
+        let info = within("info", 20, self.client.info()).await?.map_err(|e| Error::engine(what, &reason(&e)))?;
+        let text = |t: Option<String>| t.unwrap_or_default();
+        let host = awf_probe_matrix::Host {
+            kernel: text(info.kernel_version),
+            os: text(info.operating_system),
+            arch: text(info.architecture),
+            engine: text(info.server_version),
+            api: self.client.client_version().to_string(),
+            cgroup: info.cgroup_version.map(|v| v.to_string()).unwrap_or_default(),
+            cgroup_driver: info.cgroup_driver.map(|d| d.to_string()).unwrap_or_default(),
+            default_runtime: text(info.default_runtime),
+            security: info.security_options.unwrap_or_default(),
+            engine_id: text(info.id),
+            cpus: info.ncpu.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+        };
+        let runtimes = info.runtimes.unwrap_or_default().into_iter().map(|(name, r)| {
+            (name, Registered { path: r.path.unwrap_or_default(), args: r.runtime_args.unwrap_or_default() })
+        });
+        Ok(Info { host, runtimes: runtimes.collect() })
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Bounds a call to the engine.
+pub(crate) async fn within<T>(what: &str, seconds: u64, call: impl Future<Output = T>) -> Result<T, Error> {
+    tokio::time::timeout(Duration::from_secs(seconds), call)
+        .await
+        .map_err(|_| Error::EngineHangs { what: what.to_owned(), seconds })
+}
+
+/// The engine's own words, without the client's frame around them.
+pub(crate) fn reason(error: &ClientError) -> String {
+    match error {
+        ClientError::DockerResponseServerError { status_code, message } => {
+            format!("{} (HTTP {status_code})", message.trim())
+        }
+        other => {
+            let mut text = other.to_string();
+            let mut cause: &dyn std::error::Error = other;
+            while let Some(next) = cause.source() {
+                text = format!("{text}: {next}");
+                cause = next;
+            }
+            text
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! One container: created, attached to, started, talked to line by line, removed.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    path::Path,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bollard::{
+    container::LogOutput,
+    models::{
+        ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
+        NetworkConnectRequest, NetworkingConfig,
+    },
+    query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder},
+};
+use futures_util::StreamExt;
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    sync::mpsc,
+};
+
+use super::{Docker, ROLE_LABEL, RUN_LABEL, reason, within};
+use crate::{
+    error::Error,
+    specs::{Net, Seccomp, Spec, Toolbox, marker_profile},
+};
+
+/// What every sandbox of a run shares.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// The run's id.
+    pub run: String,
+    /// The probe image.
+    pub image: String,
+    /// Name of the lab's network.
+    pub lab: String,
+    /// Name of the internal network.
+    pub internal: String,
+    /// Name of the run's volume.
+    pub volume: String,
+    /// The resolver every container is given: an address of the witness.
+    pub resolver: IpAddr,
+}
+
+/// Arguments, label and privileges beyond the spec.
+#[derive(Clone, Debug)]
+pub struct Start<'a> {
+    /// Runtime by name.
+    pub runtime: &'a str,
+    /// Arguments of the executable.
+    pub args: &'a [&'a str],
+    /// Value of the role label.
+    pub role: &'a str,
+    /// Host pid namespace (the helper only).
+    pub host_pid: bool,
+    /// A second network and the address on it (the proxy only).
+    pub also: Option<(String, IpAddr)>,
+    /// Network aliases.
+    pub aliases: Vec<String>,
+}
+
+/// A line of a container's standard output.
+#[derive(Debug)]
+pub enum Line {
+    /// One line, without its end.
+    Text(Vec<u8>),
+    /// The stream ended: the container is gone.
+    End,
+    /// Nothing within the deadline.
+    Late,
+}
+
+/// Standard input of a container.
+pub type Input = Pin<Box<dyn AsyncWrite + Send>>;
+
+/// The end of a standard error stream.
+pub type Tail = Arc<Mutex<Vec<u8>>>;
+
+/// A running container.
+pub struct Sandbox {
+    docker: Docker,
+    /// Container id.
+    pub id: String,
+    input: Input,
+    lines: mpsc::Receiver<Vec<u8>>,
+    stderr: Tail,
+    /// How long create and start took together.
+    pub create: Duration,
+    /// How long the start alone took.
+    pub start: Duration,
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sandbox").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// How a container ended, as the engine has it.
+#[derive(Clone, Debug, Default)]
+pub struct Ended {
+    /// Whether it still runs.
+    pub running: bool,
+    /// Exit code.
+    pub exit_code: Option<i64>,
+    /// OOMKilled.
+    pub oom_killed: Option<bool>,
+    /// The engine's error.
+    pub error: String,
+    /// Host pid of the init process.
+    pub pid: Option<i64>,
+    /// Runtime of the container.
+    pub runtime: String,
+}
+
+/// At most this much of a guest's output is looked at.
+const MAX_OUTPUT: usize = 32 << 20;
+const MAX_LINE: usize = 256 << 10;
+const MAX_STDERR: usize = 4 << 10;
+
+impl Docker {
+    /// Creates, attaches and starts. A container whose start fails is removed.
+    pub async fn start(&self, common: &Common, spec: &Spec, how: Start<'_>) -> Result<Sandbox, (&'static str, Error)> {
+        let begun = Instant::now();
+        let name = format!("awf-probe-{}-{}", common.run, random_suffix());
+        let body = self.body(common, spec, &how);
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        let create = self.client().create_container(Some(options), body);
+        let fail = |stage, what: &str, e: &bollard::errors::Error| {
+            (stage, Error::engine(format!("{what} a container under {:?}", how.runtime), &reason(e)))
+        };
+        let created = within("creating a container", 60, create).await.map_err(|e| ("create", e))?;
+        let id = created.map_err(|e| fail("create", "create", &e))?.id;
+        let result = self.attach_and_start(&id, &how, begun).await;
+        if result.is_err() {
+            self.remove(&id).await.map_err(|e| ("remove", e))?;
+        }
+        result
+    }
+
+    async fn attach_and_start(
+        &self,
+        id: &str,
+        how: &Start<'_>,
+        begun: Instant,
+    ) -> Result<Sandbox, (&'static str, Error)> {
+        let refused = |stage, what: &str, e: &bollard::errors::Error| {
+            (stage, Error::engine(format!("{what} a container under {:?}", how.runtime), &reason(e)))
+        };
+        // Engines before API 1.44 refuse two networks at create.
+        if let Some((network, address)) = &how.also {
+            let endpoint = endpoint(*address, &how.aliases);
+            let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint) };
+            let connected = self.client().connect_network(network, request).await;
+            connected.map_err(|e| refused("create", "connect", &e))?;
+        }
+        let options =
+            AttachContainerOptionsBuilder::default().stream(true).stdin(true).stdout(true).stderr(true).build();
+        let attach = within("attaching", 30, self.client().attach_container(id, Some(options))).await;
+        let attached = attach.map_err(|e| ("attach", e))?.map_err(|e| refused("attach", "attach to", &e))?;
+        let (sender, lines) = mpsc::channel(1024);
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        tokio::spawn(read_output(attached.output, sender, Arc::clone(&stderr)));
+        let starting = Instant::now();
+        let start = self.client().start_container(id, None);
+        // A runtime that hangs at start must not take the run with it.
+        let started = within("starting a container", 60, start).await.map_err(|e| ("start", e))?;
+        started.map_err(|e| refused("start", "start", &e))?;
+        Ok(Sandbox {
+            docker: self.clone(),
+            id: id.to_owned(),
+            input: attached.input,
+            lines,
+            stderr,
+            create: begun.elapsed(),
+            start: starting.elapsed(),
+        })
+    }
+
+    /// Removes a container, running or not.
+    pub async fn remove(&self, id: &str) -> Result<(), Error> {
+        self.remove_within(id, 60).await
+    }
+
+    /// Removes a container, and gives up after so many seconds.
+    pub async fn remove_within(&self, id: &str, seconds: u64) -> Result<(), Error> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        match within("removing a container", seconds, self.client().remove_container(id, Some(options))).await? {
+            Ok(()) => Ok(()),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
+            Err(e) => Err(Error::engine(format!("remove the container {id}"), &reason(&e))),
+        }
+    }
+
+    fn body(&self, common: &Common, spec: &Spec, how: &Start<'_>) -> ContainerCreateBody {
+        let mut security = Vec::new();
+        security.push(match spec.seccomp {
+            Seccomp::Unconfined => "seccomp=unconfined".to_owned(),
+            Seccomp::Marker => format!("seccomp={}", marker_profile()),
+        });
+        if spec.no_new_privs {
+            security.push("no-new-privileges:true".to_owned());
+        }
+        security.push("apparmor=unconfined".to_owned());
+        let (network_mode, endpoints) = match &spec.net {
+            Net::None => ("none".to_owned(), None),
+            Net::Host => ("host".to_owned(), None),
+            Net::Join(id) => (format!("container:{id}"), None),
+            Net::Lab(a) => (common.lab.clone(), Some((common.lab.clone(), endpoint((*a).into(), &how.aliases)))),
+            Net::Internal(a) => {
+                (common.internal.clone(), Some((common.internal.clone(), endpoint((*a).into(), &how.aliases))))
+            }
+        };
+        let joins = matches!(spec.net, Net::Join(_) | Net::Host | Net::None);
+        let strings = |v: &[&str]| Some(v.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+        let host = HostConfig {
+            runtime: Some(how.runtime.to_owned()),
+            network_mode: Some(network_mode),
+            cap_add: strings(&spec.cap_add),
+            cap_drop: strings(&spec.cap_drop),
+            security_opt: Some(security),
+            masked_paths: spec.unmasked.then(Vec::new),
+            readonly_paths: spec.unmasked.then(Vec::new),
+            memory: spec.memory,
+            memory_swap: spec.memory,
+            pids_limit: spec.pids,
+            cpu_shares: spec.cpu_shares,
+            nano_cpus: spec.cpu_milli.map(|m| m * 1_000_000),
+            mounts: Some(mounts(common, spec)),
+            tmpfs: Some(tmpfs(spec)),
+            // With a network of its own a container without this would be given the host's resolvers.
+            dns: (!joins).then(|| vec![common.resolver.to_string()]),
+            dns_search: (!joins).then(|| vec![".".to_owned()]),
+            extra_hosts: (!spec.extra_hosts.is_empty()).then(|| spec.extra_hosts.clone()),
+            pid_mode: how.host_pid.then(|| "host".to_owned()),
+            userns_mode: how.host_pid.then(|| "host".to_owned()),
+            log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+            ..Default::default()
+        };
+        ContainerCreateBody {
+            image: Some(common.image.clone()),
+            cmd: Some(how.args.iter().map(|a| (*a).to_owned()).collect()),
+            env: Some(spec.env.clone()),
+            attach_stdin: Some(true),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            open_stdin: Some(true),
+            stdin_once: Some(true),
+            tty: Some(false),
+            labels: Some(HashMap::from([
+                (RUN_LABEL.to_owned(), common.run.clone()),
+                (ROLE_LABEL.to_owned(), how.role.to_owned()),
+            ])),
+            host_config: Some(host),
+            networking_config: endpoints
+                .map(|(name, e)| NetworkingConfig { endpoints_config: Some(HashMap::from([(name, e)])) }),
+            ..Default::default()
+        }
+    }
+}
+
+fn endpoint(address: IpAddr, aliases: &[String]) -> EndpointSettings {
+    EndpointSettings {
+        ipam_config: Some(EndpointIpamConfig { ipv4_address: Some(address.to_string()), ..Default::default() }),
+        aliases: (!aliases.is_empty()).then(|| aliases.to_vec()),
+        ..Default::default()
+    }
+}
+
+/// Folders of the host that hold its programs.
+const TOOLBOX: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib64", "/opt", "/etc/alternatives", "/etc/ld.so.cache"];
+
+fn mounts(common: &Common, spec: &Spec) -> Vec<Mount> {
+    let bind = |source: &str, target: String| Mount {
+        typ: Some(MountType::BIND),
+        source: Some(source.to_owned()),
+        target: Some(target),
+        read_only: Some(true),
+        ..Default::default()
+    };
+    let prefix = match spec.toolbox {
+        Toolbox::None => None,
+        Toolbox::Root => Some(""),
+        Toolbox::Host => Some("/host"),
+    };
+    let mut mounts: Vec<Mount> = prefix
+        .into_iter()
+        .flat_map(|p| TOOLBOX.iter().filter(|t| Path::new(t).exists()).map(move |t| bind(t, format!("{p}{t}"))))
+        .collect();
+    if spec.net == Net::Host {
+        // The helper looks here for what a removed container left behind.
+        mounts.push(bind("/sys/fs/cgroup", "/host/sys/fs/cgroup".to_owned()));
+    }
+    if spec.workspace {
+        for (target, read_only) in [("/host/work", false), ("/host/read-only", true)] {
+            mounts.push(Mount {
+                typ: Some(MountType::VOLUME),
+                source: Some(common.volume.clone()),
+                target: Some(target.to_owned()),
+                read_only: Some(read_only),
+                ..Default::default()
+            });
+        }
+        mounts.push(bind("/dev/null", "/host/home/agent/.netrc".to_owned()));
+    }
+    mounts
+}
+
+fn tmpfs(spec: &Spec) -> HashMap<String, String> {
+    let mut all = HashMap::new();
+    let root = match spec.toolbox {
+        Toolbox::None => return all,
+        Toolbox::Root => "",
+        Toolbox::Host => "/host",
+    };
+    all.insert(format!("{root}/tmp"), "rw,exec,nosuid,nodev,mode=1777,size=64m".to_owned());
+    all.insert(format!("{root}/run"), "rw,nosuid,nodev,mode=755,size=1m".to_owned());
+    if spec.toolbox == Toolbox::Root {
+        for path in ["/var/log/squid", "/var/spool/squid"] {
+            all.insert(path.to_owned(), "rw,nosuid,nodev,mode=1777,size=8m".to_owned());
+        }
+    }
+    all
+}
+
+async fn read_output(
+    mut output: Pin<Box<dyn futures_util::Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>,
+    lines: mpsc::Sender<Vec<u8>>,
+    stderr: Tail,
+) {
+    let mut pending: Vec<u8> = Vec::new();
+    let mut total = 0;
+    while let Some(Ok(part)) = output.next().await {
+        match part {
+            LogOutput::StdErr { message } => {
+                let mut tail = stderr.lock().unwrap_or_else(PoisonError::into_inner);
+                tail.extend_from_slice(&message);
+                let excess = tail.len().saturating_sub(MAX_STDERR);
+                tail.drain(..excess);
+            }
+            LogOutput::StdOut { message } | LogOutput::Console { message } => {
+                total += message.len();
+                pending.extend_from_slice(&message);
+                if total > MAX_OUTPUT || pending.len() > MAX_LINE && !pending.contains(&b'\n') {
+                    return;
+                }
+                while let Some(end) = pending.iter().position(|b| *b == b'\n') {
+                    let mut line: Vec<u8> = pending.drain(..=end).collect();
+                    line.pop();
+                    if lines.send(line).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            LogOutput::StdIn { .. } => {}
+        }
+    }
+}
+
+impl Sandbox {
+    /// Writes one line.
+    pub async fn send(&mut self, what: &impl serde::Serialize) -> Result<(), Error> {
+        let mut line = serde_json::to_vec(what).map_err(|e| Error::Bug(e.to_string()))?;
+        line.push(b'\n');
+        let write = async {
+            self.input.write_all(&line).await?;
+            self.input.flush().await
+        };
+        let gone = |e: std::io::Error| Error::engine("write to a container", &e);
+        within("writing to a container", 30, write).await?.map_err(gone)
+    }
+
+    /// The next line, at most `limit` from now.
+    pub async fn line(&mut self, limit: Duration) -> Line {
+        match tokio::time::timeout(limit, self.lines.recv()).await {
+            Ok(Some(line)) => Line::Text(line),
+            Ok(None) => Line::End,
+            Err(_) => Line::Late,
+        }
+    }
+
+    /// Separates input and output, for a role that is asked and reports at the same time.
+    pub fn split(self) -> (Input, mpsc::Receiver<Vec<u8>>, Tail) {
+        (self.input, self.lines, self.stderr)
+    }
+
+    /// The end of what it wrote to standard error.
+    pub fn stderr(&self) -> String {
+        tail_text(&self.stderr)
+    }
+
+    /// What the engine knows of it now.
+    pub async fn ended(&self) -> Result<Ended, Error> {
+        self.docker.ended(&self.id).await
+    }
+
+    /// Kills and removes it, without a grace period; gives up after so many seconds.
+    pub async fn remove(self, seconds: u64) -> Result<(), Error> {
+        self.docker.remove_within(&self.id, seconds).await
+    }
+}
+
+impl Docker {
+    /// What the engine knows of a container now.
+    pub async fn ended(&self, id: &str) -> Result<Ended, Error> {
+        let inspected = within("inspecting a container", 30, self.client().inspect_container(id, None)).await?;
+        let c = inspected.map_err(|e| Error::engine("inspect a container", &reason(&e)))?;
+        let runtime = c.host_config.and_then(|h| h.runtime).unwrap_or_default();
+        let Some(s) = c.state else { return Ok(Ended { runtime, ..Ended::default() }) };
+        Ok(Ended {
+            running: s.running.unwrap_or(false),
+            exit_code: s.exit_code,
+            oom_killed: s.oom_killed,
+            error: s.error.unwrap_or_default(),
+            pid: s.pid,
+            runtime,
+        })
+    }
+}
+
+/// The end of a standard error stream, as one line.
+pub fn tail_text(stderr: &Tail) -> String {
+    let tail = stderr.lock().unwrap_or_else(PoisonError::into_inner);
+    String::from_utf8_lossy(&tail).trim().replace('\n', "; ")
+}
+
+fn random_suffix() -> String {
+    crate::random_hex(4)
+}

@@ -1,0 +1,105 @@
+//! The journal: every event on a line of its own, flushed as it happens, so that a crash loses nothing.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    error::Error,
+    event::{Event, JOURNAL},
+};
+
+/// Where events go. Cheap to clone; every holder appends to the same journal.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: Option<File>,
+    events: Vec<Event>,
+    failed: Option<std::io::Error>,
+}
+
+impl Sink {
+    /// A sink that writes to `path`, or only keeps the events.
+    pub fn create(path: Option<&Path>) -> Result<Self, Error> {
+        let file = match path {
+            Some(p) => Some(File::create(p).map_err(|e| Error::unwritable(p, &e))?),
+            None => None,
+        };
+        Ok(Self { inner: Arc::new(Mutex::new(Inner { file, events: Vec::new(), failed: None })) })
+    }
+
+    /// Appends an event.
+    pub fn emit(&self, event: Event) {
+        let mut inner = self.lock();
+        if inner.failed.is_none() {
+            let written = match (&mut inner.file, serde_json::to_vec(&event)) {
+                (Some(file), Ok(mut line)) => {
+                    line.push(b'\n');
+                    file.write_all(&line)
+                }
+                (Some(_), Err(e)) => Err(e.into()),
+                (None, _) => Ok(()),
+            };
+            inner.failed = written.err();
+        }
+        inner.events.push(event);
+    }
+
+    /// All events so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.lock().events.clone()
+    }
+
+    /// The first error while writing (a full disk), if there was one.
+    pub fn failure(&self) -> Option<String> {
+        self.lock().failed.as_ref().map(ToString::to_string)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A journal longer than this is refused.
+const MAX_BYTES: u64 = 1 << 30;
+/// A line longer than this is refused.
+const MAX_LINE: usize = 1 << 20;
+
+/// Reads a journal. A last line without its end is a run that was cut off; anything else unreadable is an error.
+pub fn read(path: &Path) -> Result<Vec<Event>, Error> {
+    let unreadable = |why: String| Error::UnreadableJournal { path: PathBuf::from(path), why };
+    let file = File::open(path).map_err(|e| unreadable(e.to_string()))?;
+    let mut reader = BufReader::new(file.take(MAX_BYTES));
+    let mut events = Vec::new();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let n = reader.read_until(b'\n', &mut line).map_err(|e| unreadable(e.to_string()))?;
+        let number = events.len() + 1;
+        if n == 0 {
+            break;
+        }
+        if n > MAX_LINE {
+            return Err(unreadable(format!("line {number} is longer than {MAX_LINE} bytes")));
+        }
+        match serde_json::from_slice::<Event>(&line) {
+            Ok(event) => events.push(event),
+            Err(_) if line.last() != Some(&b'\n') => break,
+            Err(e) => return Err(unreadable(format!("line {number}: {e}"))),
+        }
+    }
+    match events.first() {
+        Some(Event::RunStarted { journal, .. }) if journal == JOURNAL => Ok(events),
+        Some(Event::RunStarted { journal, .. }) => {
+            Err(unreadable(format!("it is a {journal}, this version reads {JOURNAL}")))
+        }
+        _ => Err(unreadable("its first line is no run-started event".to_owned())),
+    }
+}

@@ -1,0 +1,365 @@
+//! The private network in which egress is tried: helper, witness and proxy, and the routes between them.
+//!
+//! The route to the witness comes first, the packet second: [`Ground::build`] returns only after the kernel has
+//! answered where a packet from each bridge would go.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use awf_probe_matrix::Leftovers;
+
+use crate::{
+    engine::docker::{
+        Docker,
+        sandbox::{Common, Start},
+    },
+    error::Error,
+    event::Event,
+    journal::Sink,
+    lab::{
+        role::Role,
+        roles::wire::{Answer, Ask},
+    },
+    specs::{Net, Spec, Toolbox},
+};
+
+pub mod role;
+pub mod roles;
+
+/// Ports the witness listens on.
+const TCP_PORTS: &[u16] = &[
+    22, 23, 25, 53, 80, 81, 82, 110, 143, 443, 445, 1433, 1521, 3000, 3306, 3389, 5432, 6379, 8080, 8443, 27017, 27018,
+    28017,
+];
+const UDP_PORTS: &[u16] = &[443, 1001, 1002, 1003, 40_000, 40_001];
+const MARKER_PORT: u16 = 9;
+/// The proxy's port, AWF's.
+pub const PROXY_PORT: u16 = 3128;
+
+/// Names and addresses of a run's lab.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// First address of the documentation range.
+    pub document: Ipv4Addr,
+    /// The documentation range.
+    pub document_cidr: String,
+    /// First addresses of the lab's subnets: ordinary, internal.
+    pub lab: [Ipv4Addr; 2],
+}
+
+impl Layout {
+    fn at(base: Ipv4Addr, n: u8) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(base) + u32::from(n))
+    }
+
+    /// An address of the documentation range.
+    pub fn witness(&self, n: u8) -> Ipv4Addr {
+        Self::at(self.document, n)
+    }
+
+    /// The resolver that is approved.
+    pub fn approved(&self) -> Ipv4Addr {
+        self.witness(53)
+    }
+
+    /// An address on the lab's bridge.
+    pub fn on_lab(&self, n: u8) -> Ipv4Addr {
+        Self::at(self.lab[0], n)
+    }
+
+    /// An address on the internal bridge.
+    pub fn on_internal(&self, n: u8) -> Ipv4Addr {
+        Self::at(self.lab[1], n)
+    }
+
+    /// The proxy, as the lab's bridge sees it.
+    pub fn proxy(&self) -> Ipv4Addr {
+        self.on_lab(10)
+    }
+
+    /// The proxy, as the internal bridge sees it.
+    pub fn proxy_internal(&self) -> Ipv4Addr {
+        self.on_internal(10)
+    }
+}
+
+/// A lab that stands.
+#[derive(Debug)]
+pub struct Lab {
+    /// Addresses.
+    pub layout: Layout,
+    /// The host helper.
+    pub helper: Arc<Role>,
+    witness: Arc<Role>,
+    proxy: Option<Arc<Role>>,
+    link: String,
+    mac: String,
+    cpus: u64,
+}
+
+/// The host before the run, and the helper that looked.
+#[derive(Debug)]
+pub struct Ground {
+    helper: Arc<Role>,
+    before: Vec<String>,
+    /// Addresses.
+    pub layout: Layout,
+}
+
+/// Starts the helper, looks at the host, chooses ranges. Nothing is changed yet.
+pub async fn survey(docker: &Docker, common: &Common, runtime: &str, sink: &Sink) -> Result<Ground, Error> {
+    let helper = Arc::new(start_helper(docker, common, runtime, sink).await?);
+    let before = lines(helper.ask(Ask::Snapshot).await?)?;
+    let seed = u32::from_str_radix(common.run.get(..4).unwrap_or("0"), 16).unwrap_or(0);
+    let lab = (0..60).map(|i| format!("10.213.{}.0/24", (seed + i * 7) % 250)).collect();
+    let ask = Ask::ChooseRanges {
+        // 192.0.2.0/24 is left out: it is in use as an uplink on some machines.
+        document: vec!["203.0.113.0/24".to_owned(), "198.51.100.0/24".to_owned()],
+        lab,
+        lab_count: 2,
+    };
+    let Answer::Ranges { document, lab, .. } = helper.ask(ask).await? else {
+        return Err(Error::Bug("the helper chose no ranges".to_owned()));
+    };
+    let base = |cidr: &str| cidr.split('/').next().and_then(|a| a.parse::<Ipv4Addr>().ok());
+    match (base(&document), lab.iter().filter_map(|l| base(l)).collect::<Vec<_>>().as_slice()) {
+        (Some(d), [a, b]) => {
+            let layout = Layout { document: d, document_cidr: document, lab: [*a, *b] };
+            Ok(Ground { helper, before, layout })
+        }
+        _ => Err(Error::Lab { why: format!("no free ranges: {document}, {lab:?}") }),
+    }
+}
+
+async fn start_helper(docker: &Docker, common: &Common, runtime: &str, sink: &Sink) -> Result<Role, Error> {
+    let spec = Spec {
+        net: Net::Host,
+        cap_drop: vec!["ALL"],
+        cap_add: vec!["NET_ADMIN", "NET_RAW", "SYS_PTRACE"],
+        ..Spec::plain("helper")
+    };
+    let how = Start { runtime, args: &["role", "helper"], role: "helper", host_pid: true, also: None, aliases: vec![] };
+    Role::start(docker, common, &spec, how, sink).await
+}
+
+impl Ground {
+    /// Builds the lab on it.
+    pub async fn build(
+        &self,
+        docker: &Docker,
+        common: &Common,
+        runtime: &str,
+        cpus: u64,
+        sink: &Sink,
+    ) -> Result<Lab, Error> {
+        let layout = self.layout.clone();
+        let subnets: Vec<String> = layout.lab.iter().map(|b| format!("{b}/24")).collect();
+        let [lab_bridge, internal_bridge, link, peer] =
+            ["l", "i", "w", "p"].map(|s| format!("awfp{}{s}", &common.run[..8]));
+        let witness_spec = Spec { cap_add: vec!["NET_ADMIN", "NET_RAW"], ..Spec::plain("witness") };
+        let how = Start {
+            runtime,
+            args: &["role", "witness"],
+            role: "witness",
+            host_pid: false,
+            also: None,
+            aliases: vec![],
+        };
+        let (networks, witness) = tokio::join!(
+            async {
+                let lab = docker.make_network(&common.run, &common.lab, &subnets[0], &lab_bridge, false);
+                let internal = docker.make_network(&common.run, &common.internal, &subnets[1], &internal_bridge, true);
+                tokio::try_join!(lab, internal)
+            },
+            Role::start(docker, common, &witness_spec, how, sink)
+        );
+        networks?;
+        let witness = Arc::new(witness?);
+        let pid = docker.ended(&witness.id).await?.pid.and_then(|p| i32::try_from(p).ok()).unwrap_or(0);
+        let ask = Ask::Link { link: link.clone(), peer: peer.clone(), pid };
+        let Answer::Macs { host, peer: mac } = self.helper.ask(ask).await? else {
+            return Err(Error::Bug("the helper told no hardware addresses".to_owned()));
+        };
+        let address = layout.witness(1);
+        let bridges = vec![(lab_bridge.clone(), subnets[0].clone()), (internal_bridge.clone(), subnets[1].clone())];
+        let allowed: IpAddr = layout.witness(10).into();
+        witness
+            .ask(Ask::Witness {
+                link: peer,
+                address: address.into(),
+                gateway: layout.witness(2).into(),
+                gateway_mac: host,
+                document: layout.document_cidr.clone(),
+                lab: subnets.clone(),
+                tcp: TCP_PORTS.to_vec(),
+                udp: UDP_PORTS.to_vec(),
+                names: vec![
+                    ("*.allowed.awf-probe.test".to_owned(), allowed),
+                    ("*.denied.awf-probe.test".to_owned(), allowed),
+                    ("*.exfil.awf-probe.test".to_owned(), allowed),
+                ],
+            })
+            .await?;
+        let table = 20_000 + u32::from_str_radix(&common.run[..4], 16).unwrap_or(0) % 10_000;
+        self.helper
+            .ask(Ask::Routes {
+                link: link.clone(),
+                via: address.into(),
+                via_mac: mac.clone(),
+                table,
+                document: layout.document_cidr.clone(),
+                bridges: bridges.clone(),
+            })
+            .await?;
+        self.preflight(&layout, &bridges, &link).await?;
+        let mut lab_links = vec![link.clone()];
+        lab_links.extend(bridges.iter().map(|(b, _)| b.clone()));
+        self.helper.ask(Ask::Tap { subnets: subnets.clone(), lab_links }).await?;
+        let mut lab = Lab { layout, helper: Arc::clone(&self.helper), witness, proxy: None, link, mac, cpus };
+        lab.start_proxy(docker, common, runtime, sink).await?;
+        Ok(lab)
+    }
+
+    /// Where would a packet go? Asked for addresses of the plan and for one no plan has.
+    async fn preflight(&self, layout: &Layout, bridges: &[(String, String)], link: &str) -> Result<(), Error> {
+        let outside = IpAddr::from([198, 18, 0, 1]);
+        let mut checks = Vec::new();
+        for ((bridge, _), agent) in bridges.iter().zip([layout.on_lab(20), layout.on_internal(20)]) {
+            for to in [layout.witness(10).into(), layout.witness(53).into(), layout.witness(100).into(), outside] {
+                checks.push((bridge.clone(), agent.into(), to));
+            }
+        }
+        let ask = Ask::Preflight { checks, link: link.to_owned() };
+        self.helper.ask(ask).await.map(drop).map_err(|e| Error::Lab {
+            why: format!("the route to the witness is not in place, so no packet is sent: {e}"),
+        })
+    }
+
+    /// The host helper.
+    pub fn helper(&self) -> &Role {
+        &self.helper
+    }
+
+    /// The helper, whose end of input undoes what it made.
+    pub async fn close(&self) {
+        self.helper.close().await;
+    }
+
+    /// How the host differs from before. To be called after everything was removed.
+    pub async fn leftovers(
+        &self,
+        docker: &Docker,
+        common: &Common,
+        runtime: &str,
+        sink: &Sink,
+    ) -> Result<Leftovers, Error> {
+        let helper = start_helper(docker, common, runtime, sink).await?;
+        let after = helper.ask(Ask::Snapshot).await.and_then(lines);
+        helper.close().await;
+        docker.remove(&helper.id).await?;
+        let after = after?;
+        let marks = [format!("awfp{}", &common.run[..8]), common.run.clone()];
+        let subnets: Vec<String> =
+            self.layout.lab.iter().map(ToString::to_string).chain([self.layout.document.to_string()]).collect();
+        let appeared = after.iter().filter(|l| !self.before.contains(l)).map(|l| format!("+ {l}"));
+        let gone = self.before.iter().filter(|l| !after.contains(l)).map(|l| format!("- {l}"));
+        let (ours, others) = appeared.chain(gone).partition(|l| {
+            marks.iter().any(|m| l.contains(m)) || subnets.iter().any(|s| l.contains(s.trim_end_matches(".0")))
+        });
+        Ok(Leftovers { ours, others, checked: true })
+    }
+}
+
+impl Lab {
+    async fn start_proxy(&mut self, docker: &Docker, common: &Common, runtime: &str, sink: &Sink) -> Result<(), Error> {
+        let spec = Spec { net: Net::Lab(self.layout.proxy()), toolbox: Toolbox::Root, ..Spec::plain("proxy") };
+        let how = Start {
+            runtime,
+            args: &["role", "proxy"],
+            role: "proxy",
+            host_pid: false,
+            also: Some((common.internal.clone(), self.layout.proxy_internal().into())),
+            aliases: vec!["proxy.awf-probe.test".to_owned()],
+        };
+        let proxy = Arc::new(Role::start(docker, common, &spec, how, sink).await?);
+        let squid = ["/usr/sbin/squid", "/sbin/squid"].iter().any(|p| std::path::Path::new(p).exists());
+        let ask = |engine: &str| Ask::Proxy {
+            engine: engine.to_owned(),
+            port: PROXY_PORT,
+            allow: vec!["allowed.awf-probe.test".to_owned()],
+            resolver: self.layout.approved().into(),
+        };
+        let answer = if squid {
+            match proxy.ask(ask("squid")).await {
+                Ok(answer) => answer,
+                Err(e) => {
+                    sink.emit(Event::Problem {
+                        runtime: runtime.to_owned(),
+                        scenario: "lab".to_owned(),
+                        stage: "squid".to_owned(),
+                        why: format!("{e}; the built-in proxy takes its place"),
+                    });
+                    proxy.ask(ask("builtin")).await?
+                }
+            }
+        } else {
+            proxy.ask(ask("builtin")).await?
+        };
+        let Answer::Proxy { engine, version } = answer else {
+            return Err(Error::Bug("the proxy did not say what it is".to_owned()));
+        };
+        self.proxy = Some(proxy);
+        sink.emit(Event::LabUp {
+            document: self.layout.document_cidr.clone(),
+            lab: self.layout.lab.iter().map(|b| format!("{b}/24")).collect(),
+            proxy: format!("{engine} ({version})"),
+            proxy_addresses: vec![self.layout.proxy().into(), self.layout.proxy_internal().into()],
+        });
+        Ok(())
+    }
+
+    /// Waits until whatever was sent before now has been seen, or is not coming: markers through the witness's
+    /// link, one per CPU, then a settle time; and nothing may have been lost. The answer is what the journal says.
+    pub async fn drain(&self) -> Result<String, String> {
+        let nonce = format!("awfp{}", crate::random_hex(6));
+        let seen = self.witness.expect_marker(&nonce);
+        let ask = Ask::Markers {
+            link: self.link.clone(),
+            mac: self.mac.clone(),
+            from: self.layout.witness(2).into(),
+            to: self.layout.witness(1).into(),
+            port: MARKER_PORT,
+            nonce: nonce.clone(),
+        };
+        self.helper.ask(ask).await.map_err(|e| format!("no markers: {e}"))?;
+        let wanted = usize::try_from(self.cpus).unwrap_or(1).max(1);
+        let begun = std::time::Instant::now();
+        tokio::time::timeout(Duration::from_secs(3), seen.at_least(wanted))
+            .await
+            .map_err(|_| "the witness did not see the markers: it is deaf, or its link is cut".to_owned())?;
+        tokio::time::sleep(SETTLE).await;
+        let mut roles = vec![("witness", &self.witness), ("tap", &self.helper)];
+        roles.extend(self.proxy.as_ref().map(|p| ("proxy", p)));
+        for (name, role) in roles {
+            match role.ask(Ask::Counters).await {
+                Ok(Answer::Counters { drops: 0, .. }) => {}
+                Ok(Answer::Counters { drops, .. }) => return Err(format!("the {name} lost {drops} packets")),
+                Ok(_) | Err(_) => return Err(format!("the {name} does not answer")),
+            }
+        }
+        Ok(format!("markers seen after {} ms", begun.elapsed().as_millis()))
+    }
+}
+
+/// After the markers. Late arrivals still count: verdicts are made from the whole journal.
+const SETTLE: Duration = Duration::from_millis(60);
+
+fn lines(answer: Answer) -> Result<Vec<String>, Error> {
+    match answer {
+        Answer::Lines { lines } => Ok(lines),
+        other => Err(Error::Bug(format!("expected lines, got {other:?}"))),
+    }
+}

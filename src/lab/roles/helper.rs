@@ -1,0 +1,175 @@
+//! The helper: the one role in the host's network and PID namespaces.
+//!
+//! It makes what a run needs on the host, watches every link, and takes everything away again when its stdin ends,
+//! so even a harness that was killed leaves nothing. It needs NET_ADMIN, NET_RAW and SYS_PTRACE, never SYS_ADMIN: the
+//! witness's end of the link is born in its namespace instead of being carried there.
+
+use anyhow::{Context, Result, bail};
+
+use super::capture::{Capture, counters};
+use super::io::{Out, Role};
+use super::markers::{Markers, Way};
+use super::netlink::Netlink;
+use super::routes::{self, Made, Plan};
+use super::subnet::Subnet;
+use super::tap::Tap;
+use super::wire::{Answer, Ask, Cidr};
+use super::{bpf, change, net, procs, ranges, snapshot};
+
+/// The helper's state: what it made, and its tap.
+pub(super) struct Helper {
+    out: Out,
+    made: Vec<Made>,
+    bridges: Vec<String>,
+    tap: Option<Capture>,
+    markers: Option<Markers>,
+}
+
+impl Helper {
+    /// A helper that has made nothing yet.
+    pub(super) const fn new(out: Out) -> Self {
+        Self { out, made: Vec::new(), bridges: Vec::new(), tap: None, markers: None }
+    }
+
+    /// Makes the pair; a step that fails takes the pair away again.
+    fn link(&mut self, link: String, peer: &str, pid: i32) -> Result<Answer> {
+        let mut netlink = Netlink::open(0)?;
+        foreign_namespace(pid)?;
+        let macs = (random_mac()?, random_mac()?);
+        change::add_veth(&mut netlink, (&link, macs.0), (peer, macs.1), pid)
+            .with_context(|| format!("make the pair {link} and {peer} of pid {pid}"))?;
+        let index =
+            net::find_link(&mut netlink, &link)?.with_context(|| format!("no link {link} after it was made"))?.index;
+        // Where /proc/sys can be written IPv6 goes entirely; elsewhere the link only gets no address.
+        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6"), "1");
+        let ready = change::configure(&mut netlink, index, true).and_then(|()| change::set_up(&mut netlink, index));
+        self.made.push(Made::Link { name: link.clone(), index });
+        ready.with_context(|| format!("configure link {link}"))?;
+        Ok(Answer::Macs { host: net::format_mac(&macs.0), peer: net::format_mac(&macs.1) })
+    }
+
+    fn tap(&mut self, subnets: &[Cidr], lab_links: Vec<String>) -> Result<Answer> {
+        if self.tap.is_some() {
+            bail!("the tap runs already");
+        }
+        let subnets = parse_all(subnets)?;
+        let watch = Tap::new(lab_links, &subnets)?;
+        self.tap = Some(Capture::start(None, &bpf::sources_in(&subnets), watch, &self.out)?);
+        Ok(Answer::Ok)
+    }
+}
+
+impl Role for Helper {
+    async fn answer(&mut self, ask: Ask) -> Result<Answer> {
+        match ask {
+            Ask::ChooseRanges { document, lab, lab_count } => {
+                let taken = ranges::taken(&mut Netlink::open(0)?)?;
+                ranges::choose(&taken, &parse_all(&document)?, &parse_all(&lab)?, lab_count)
+            }
+            Ask::Snapshot => Ok(Answer::Lines { lines: snapshot::take(&mut Netlink::open(0)?)? }),
+            Ask::Link { link, peer, pid } => self.link(link, &peer, pid),
+            Ask::Routes { link, via, via_mac, table, document, bridges } => {
+                let bridges =
+                    bridges.into_iter().map(|(name, subnet)| Ok((name, subnet.parse()?))).collect::<Result<_>>()?;
+                let plan =
+                    Plan { link, via, via_mac: net::parse_mac(&via_mac)?, table, document: document.parse()?, bridges };
+                self.bridges.extend(plan.bridges.iter().map(|(bridge, _)| bridge.clone()));
+                routes::make(&mut Netlink::open(0)?, &plan, &mut self.made)?;
+                Ok(Answer::Ok)
+            }
+            Ask::Preflight { checks, link } => {
+                let mut netlink = Netlink::open(0)?;
+                net::wait_until_running(&mut netlink, &link).await?;
+                routes::preflight(&mut netlink, &checks, &link)?;
+                Ok(Answer::Ok)
+            }
+            Ask::Tap { subnets, lab_links } => self.tap(&subnets, lab_links),
+            Ask::EndShim { pid, id } => procs::end_shim(pid, &id).map(|()| Answer::Ok),
+            Ask::Markers { link, mac, from, to, port, nonce } => {
+                let index =
+                    net::find_link(&mut Netlink::open(0)?, &link)?.with_context(|| format!("no link {link}"))?.index;
+                let markers = match self.markers.take() {
+                    Some(markers) => markers,
+                    None => Markers::open().context("open a packet socket")?,
+                };
+                let way = Way { link: index, mac: net::parse_mac(&mac)?, from, to, port, nonce: &nonce };
+                self.markers.insert(markers).send(way)?;
+                Ok(Answer::Ok)
+            }
+            Ask::FindComm { comm } => Ok(Answer::Tasks { pids: procs::find_comm(&comm) }),
+            Ask::Process { pid } => Ok(Answer::Processes { chain: procs::chain(pid) }),
+            Ask::Orphans { id } if id.len() < 12 => {
+                bail!("container id {id:?} is too short to be told apart")
+            }
+            Ask::Orphans { id } => {
+                Ok(Answer::Orphans { processes: procs::mentioning(&id), cgroups: procs::cgroups(&id) })
+            }
+            Ask::Counters => Ok(counters(self.tap.as_ref(), &self.out)),
+            Ask::Witness { .. } | Ask::Proxy { .. } => bail!("not a question for the helper"),
+        }
+    }
+
+    async fn undo(&mut self) -> Result<()> {
+        let mut netlink = Netlink::open(0)?;
+        let mut failures = Vec::new();
+        // A bridge that is still there is one of a run that was cut short, and its containers may still be talking.
+        // It goes down before its rules go, or their next packet would take the host's default route.
+        for bridge in self.bridges.drain(..) {
+            let down = routes::silence(&mut netlink, &bridge);
+            failures.extend(down.err().map(|error| format!("bridge {bridge} is still up: {error:#}")));
+        }
+        while let Some(made) = self.made.pop() {
+            if let Err(error) = made.unmake(&mut netlink) {
+                failures.push(format!("{made}: {error}"));
+            }
+        }
+        if failures.is_empty() { Ok(()) } else { bail!("left behind: {}", failures.join("; ")) }
+    }
+}
+
+/// Fails unless the process has a network namespace of its own: the peer must not end up on the host.
+fn foreign_namespace(pid: i32) -> Result<()> {
+    let namespace = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/net"));
+    let theirs = namespace(&pid.to_string()).with_context(|| format!("look up the network namespace of pid {pid}"))?;
+    if theirs == namespace("self").context("look up our own network namespace")? {
+        bail!("pid {pid} lives in the host's network namespace");
+    }
+    Ok(())
+}
+
+/// A random, locally administered, unicast hardware address.
+fn random_mac() -> Result<[u8; 6]> {
+    let mut mac = [0; 6];
+    rustix::rand::getrandom(&mut mac, rustix::rand::GetRandomFlags::empty()).context("draw random bytes")?;
+    mac[0] = mac[0] & 0xfc | 2;
+    Ok(mac)
+}
+
+fn parse_all(texts: &[Cidr]) -> Result<Vec<Subnet>> {
+    texts.iter().map(|text| text.parse()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hardware_addresses_are_local_and_unicast() {
+        let mac = random_mac().expect("random bytes");
+        assert_eq!(mac[0] & 3, 2);
+        assert_eq!(net::parse_mac(&net::format_mac(&mac)).expect("a round trip"), mac);
+        assert!(net::parse_mac("02:00:00").is_err() && net::parse_mac("zz").is_err());
+    }
+
+    #[test]
+    fn a_process_of_this_namespace_gets_no_peer() {
+        let error = foreign_namespace(std::process::id() as i32).expect_err("our own namespace");
+        assert!(error.to_string().contains("host's network namespace"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn questions_for_other_roles_fail() {
+        let ask = Ask::Proxy { engine: "squid".into(), port: 1, allow: Vec::new(), resolver: [127, 0, 0, 1].into() };
+        assert!(Helper::new(Out::to_nowhere()).answer(ask).await.is_err());
+    }
+}

@@ -1,0 +1,197 @@
+//! The host's processes and cgroups, read from /proc and /sys/fs/cgroup.
+//!
+//! Processes come and go while they are read: what vanishes halfway is left out, never an error.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::wire::Process;
+
+/// Processes with a task of exactly this comm.
+pub(super) fn find_comm(comm: &str) -> Vec<i32> {
+    let named =
+        |path: PathBuf| fs::read(path.join("comm")).is_ok_and(|text| text.strip_suffix(b"\n") == Some(comm.as_bytes()));
+    let has_task = |pid: &i32| {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        tasks.take(TASKS).any(|task| named(task.path()))
+    };
+    pids().into_iter().filter(has_task).collect()
+}
+
+/// The process, then its ancestors up to pid 1; empty if there is no such process.
+pub(super) fn chain(pid: i32) -> Vec<Process> {
+    let mut chain = Vec::new();
+    let mut next = Some(pid);
+    while let Some(process) = next.and_then(read) {
+        next = parent(process.pid).filter(|parent| *parent > 0);
+        chain.push(process);
+        if chain.len() == CHAIN {
+            break;
+        }
+    }
+    chain
+}
+
+/// Processes whose command line or cgroup names the container, but for ourselves.
+pub(super) fn mentioning(id: &str) -> Vec<Process> {
+    let me = std::process::id() as i32;
+    let mentions =
+        |pid: &i32| ["cmdline", "cgroup"].iter().any(|file| contains(&slurp(&format!("/proc/{pid}/{file}")), id));
+    pids().into_iter().filter(|pid| *pid != me).filter(mentions).filter_map(read).collect()
+}
+
+/// Cgroup directories whose name holds the container's id. Our own view of the tree may be cut down to our own
+/// cgroup, so init's view and a bind mount of the host's come first.
+pub(super) fn cgroups(id: &str) -> Vec<String> {
+    let prefixes = ["/proc/1/root", "/host", ""];
+    let readable = |prefix: &&str| fs::read_dir(format!("{prefix}{CGROUPS}")).is_ok();
+    let Some(prefix) = prefixes.into_iter().find(readable) else {
+        return Vec::new();
+    };
+    let paths = walk(Path::new(&format!("{prefix}{CGROUPS}")), id);
+    paths.iter().map(|path| path.to_string_lossy().trim_start_matches(prefix).to_owned()).collect()
+}
+
+/// Kills the containerd shim of a container, and nothing else: the process must be one, and name the container.
+pub(super) fn end_shim(pid: i32, id: &str) -> anyhow::Result<()> {
+    let process = read(pid).ok_or_else(|| anyhow::anyhow!("no process {pid}"))?;
+    let is_id = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    if !is_id || !process.comm.starts_with("containerd-shim") || !contains(&slurp(&format!("/proc/{pid}/cmdline")), id)
+    {
+        anyhow::bail!("process {pid} ({}) is not the shim of {id}", process.comm);
+    }
+    // SAFETY: kill takes numbers; the process was checked just now.
+    if unsafe { libc::kill(pid, libc::SIGKILL) } != 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    Ok(())
+}
+
+/// Breadth first, within bounds of time, depth and number; symbolic links are not followed.
+fn walk(root: &Path, id: &str) -> Vec<PathBuf> {
+    let end = Instant::now() + WALK;
+    let mut found = Vec::new();
+    let mut queue = VecDeque::from([(root.to_owned(), 0)]);
+    let mut seen = 0;
+    while let Some((directory, depth)) = queue.pop_front() {
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            seen += 1;
+            if seen > DIRECTORIES || Instant::now() > end {
+                return found;
+            }
+            if entry.file_name().to_string_lossy().contains(id) {
+                found.push(entry.path());
+            } else if depth < DEPTH {
+                queue.push_back((entry.path(), depth + 1));
+            }
+        }
+    }
+    found
+}
+
+fn read(pid: i32) -> Option<Process> {
+    let comm = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).map(|path| path.to_string_lossy().into_owned());
+    let mut args = slurp(&format!("/proc/{pid}/cmdline"));
+    args.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b' ');
+    args.truncate(ARGS);
+    Some(Process {
+        pid,
+        comm: String::from_utf8_lossy(comm.trim_ascii_end()).into_owned(),
+        exe: exe.unwrap_or_default(),
+        args: String::from_utf8_lossy(args.trim_ascii()).into_owned(),
+        kvm: holds_kvm(pid),
+    })
+}
+
+/// Whether a descriptor or a mapping of the process is KVM's. The descriptors of another user's process are closed
+/// to us without DAC_READ_SEARCH, its mappings are not, and every VMM maps its vcpus.
+fn holds_kvm(pid: i32) -> bool {
+    let is_kvm = |target: &[u8]| contains(target, "anon_inode:kvm-vcpu") || target == b"/dev/kvm";
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let targets = descriptors.take(DESCRIPTORS).filter_map(|fd| fs::read_link(fd.path()).ok());
+    targets.into_iter().any(|target| is_kvm(target.as_os_str().as_encoded_bytes()))
+        || contains(&slurp(&format!("/proc/{pid}/maps")), "anon_inode:kvm-vcpu")
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The comm may hold anything, even a closing parenthesis; the last one ends it.
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    String::from_utf8_lossy(&stat[end + 1..]).split_whitespace().nth(1)?.parse().ok()
+}
+
+fn pids() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut pids: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    pids.sort_unstable();
+    pids
+}
+
+/// The beginning of a file, empty if it cannot be read.
+fn slurp(path: &str) -> Vec<u8> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    if let Ok(file) = fs::File::open(path) {
+        // What was read before an error still counts.
+        let _ = file.take(SLURP).read_to_end(&mut bytes);
+    }
+    bytes
+}
+
+fn contains(haystack: &[u8], needle: &str) -> bool {
+    !needle.is_empty() && haystack.windows(needle.len()).any(|window| window == needle.as_bytes())
+}
+
+const CGROUPS: &str = "/sys/fs/cgroup";
+const CHAIN: usize = 16;
+const ARGS: usize = 256;
+const TASKS: usize = 4096;
+const DESCRIPTORS: usize = 4096;
+const SLURP: u64 = 1 << 20;
+const DEPTH: usize = 8;
+const DIRECTORIES: usize = 50_000;
+const WALK: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_thread_is_found_and_so_are_its_ancestors() {
+        let (send, receive) = std::sync::mpsc::channel::<()>();
+        let name = format!("awf{}", std::process::id());
+        let thread = std::thread::Builder::new().name(name.clone()).spawn(move || receive.recv()).expect("a thread");
+        let me = std::process::id() as i32;
+        let found = (0..100).any(|_| {
+            find_comm(&name) == [me] || {
+                std::thread::sleep(Duration::from_millis(5));
+                false
+            }
+        });
+        assert!(found);
+        drop(send);
+        let _ = thread.join();
+        let chain = chain(me);
+        assert_eq!(chain[0].pid, me);
+        assert!(!chain[0].exe.is_empty() && chain.len() > 1 && chain.len() <= CHAIN);
+    }
+
+    #[test]
+    fn an_unknown_pid_is_an_empty_chain() {
+        assert!(chain(i32::MAX).is_empty());
+        assert!(find_comm("").is_empty());
+        assert!(!contains(b"abc", ""));
+    }
+
+    #[test]
+    fn cgroup_walk_finds_names_and_survives_loops() {
+        let root = tempfile::tempdir().expect("a directory");
+        fs::create_dir_all(root.path().join("a/docker/0123abcd/inner")).expect("directories");
+        std::os::unix::fs::symlink(root.path(), root.path().join("a/loop")).expect("a link");
+        assert_eq!(walk(root.path(), "0123abcd"), [root.path().join("a/docker/0123abcd")]);
+    }
+}

@@ -1,0 +1,117 @@
+//! What the witness says on one connection: HTTP, an echo, or a banner and an echo.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::http::{Head, looks_like_http, read_head};
+use super::io::Out;
+use super::wire::Say;
+
+/// Who talks to whom.
+pub(super) struct Peer {
+    /// The client.
+    pub(super) client: SocketAddr,
+    /// The address it asked.
+    pub(super) server: SocketAddr,
+    /// The server name, inside TLS.
+    pub(super) sni: Option<String>,
+}
+
+/// HTTP where it is HTTP, else an echo.
+pub(super) async fn speak<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, peer: &Peer, out: &Out) {
+    let mut buffer = Vec::new();
+    let opening = loop {
+        match looks_like_http(&buffer) {
+            Some(http) => break http,
+            None => match timeout(IDLE, stream.read_buf(&mut buffer)).await {
+                Ok(Ok(0) | Err(_)) | Err(_) => break false,
+                Ok(Ok(_)) => {}
+            },
+        }
+    };
+    if opening && let Some((head, rest)) = read_head(&mut stream, &mut buffer, HEAD, IDLE).await {
+        match Head::parse(&head) {
+            Some(head) => return answer(stream, &head, rest.len(), peer, out).await,
+            None => buffer = [head, rest].concat(),
+        }
+    }
+    echo(stream, buffer).await;
+}
+
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, head: &Head, have: usize, peer: &Peer, out: &Out) {
+    out.event(&Say::Http {
+        client: peer.client.ip().to_canonical(),
+        client_port: peer.client.port(),
+        server: peer.server.ip().to_canonical(),
+        port: peer.server.port(),
+        sni: peer.sni.clone(),
+        host: head.header("host").unwrap_or_default().to_owned(),
+        path: head.target.clone(),
+    });
+    // A body left unread would turn the close into a reset, which may overtake the answer.
+    let body = head.body_length().unwrap_or(0).min(1 << 20).saturating_sub(have as u64);
+    let _ = timeout(IDLE, tokio::io::copy(&mut (&mut stream).take(body), &mut tokio::io::sink())).await;
+    let text = format!("awf-witness {}\n", head.target);
+    let mut reply = format!(
+        "HTTP/1.1 200 OK\r\nServer: awf-witness\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        text.len()
+    );
+    if head.method != "HEAD" {
+        reply.push_str(&text);
+    }
+    finish(stream, reply.as_bytes()).await;
+}
+
+/// A banner for a client that says nothing, then an echo.
+pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    if let Ok(Ok(())) = timeout(IDLE, stream.write_all(b"awf-witness\r\n")).await {
+        echo(stream, Vec::new()).await;
+    }
+}
+
+/// Sends back each piece that comes, until the client stops or idles.
+async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, mut bytes: Vec<u8>) {
+    let mut total = 0;
+    loop {
+        if !bytes.is_empty() {
+            total += bytes.len();
+            let reply = [GREETING, &bytes].concat();
+            let sent = timeout(IDLE, async {
+                stream.write_all(&reply).await?;
+                stream.flush().await
+            })
+            .await;
+            if !matches!(sent, Ok(Ok(()))) || total > ECHO {
+                return;
+            }
+            bytes.clear();
+        }
+        match timeout(IDLE, stream.read_buf(&mut bytes)).await {
+            Ok(Ok(0) | Err(_)) | Err(_) => return finish(stream, b"").await,
+            Ok(Ok(_)) => {}
+        }
+    }
+}
+
+/// Writes the last bytes, closes our half, and waits a moment for the other's.
+async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last: &[u8]) {
+    let _ = timeout(IDLE, async {
+        stream.write_all(last).await?;
+        stream.shutdown().await
+    })
+    .await;
+    let _ = timeout(LINGER, tokio::io::copy(&mut (&mut stream).take(1 << 16), &mut tokio::io::sink())).await;
+}
+
+/// What every answer begins with.
+pub(super) const GREETING: &[u8] = b"awf-witness ";
+/// How long a connection may idle.
+pub(super) const IDLE: Duration = Duration::from_secs(5);
+const LINGER: Duration = Duration::from_millis(500);
+/// Longest request head.
+const HEAD: usize = 16_384;
+/// Most that one connection echoes.
+const ECHO: usize = 1 << 20;

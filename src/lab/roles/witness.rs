@@ -1,0 +1,173 @@
+//! The witness: it plays the Internet behind the helper's link.
+//!
+//! Its namespace has one link and no default route. The documentation range is local to it, so every address of the
+//! range answers; replies can go to the lab's subnets and nowhere else.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tokio::task::JoinHandle;
+
+use super::capture::{Capture, Fate, Frame, Watch, counters};
+use super::dns::{self, Zone};
+use super::io::{Out, Role};
+use super::net::{self, MARK, Route};
+use super::netlink::Netlink;
+use super::servers::{self, Shared};
+use super::subnet::Subnet;
+use super::udp::Wildcard;
+use super::wire::{Answer, Ask, Cidr};
+use super::{bpf, change};
+
+/// The witness's state.
+pub(super) struct Witness {
+    out: Out,
+    capture: Option<Capture>,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Witness {
+    /// A witness that does nothing yet.
+    pub(super) const fn new(out: Out) -> Self {
+        Self { out, capture: None, servers: Vec::new() }
+    }
+
+    /// Binds every port first and sets the link up last: the first packet that arrives is captured and answered.
+    async fn start(&mut self, place: Place<'_>, tcp: &[u16], udp: &[u16], names: Vec<(String, IpAddr)>) -> Result<()> {
+        if self.capture.is_some() {
+            bail!("the witness runs already");
+        }
+        let zone = Arc::new(Zone::new(names));
+        let shared = Shared::new(Arc::clone(&zone), self.out.clone())?;
+        for port in with_dns(tcp) {
+            let listener = servers::listen(place.address, port)?;
+            self.servers.push(tokio::spawn(servers::accept(listener, Arc::clone(&shared))));
+        }
+        for port in with_dns(udp) {
+            let socket = Wildcard::bind(place.address, port).with_context(|| format!("bind UDP port {port}"))?;
+            self.servers.push(if port == 53 {
+                tokio::spawn(dns::serve_udp(socket, Arc::clone(&zone), self.out.clone()))
+            } else {
+                tokio::spawn(servers::echo_udp(socket))
+            });
+        }
+        let mut netlink = Netlink::open(0)?;
+        let link = wait_for(&mut netlink, place.link).await?;
+        let watch = Arriving(place.link.into());
+        self.capture = Some(Capture::start(Some(link), &bpf::arriving(), watch, &self.out)?);
+        settle(&mut netlink, link, &place)?;
+        net::wait_until_running(&mut netlink, place.link).await
+    }
+}
+
+impl Role for Witness {
+    async fn answer(&mut self, ask: Ask) -> Result<Answer> {
+        match ask {
+            Ask::Witness { link, address, gateway, gateway_mac, document, lab, tcp, udp, names } => {
+                let place = Place {
+                    link: &link,
+                    address,
+                    gateway,
+                    gateway_mac: net::parse_mac(&gateway_mac)?,
+                    document: document.parse()?,
+                    lab: lab.iter().map(|subnet: &Cidr| subnet.parse()).collect::<Result<_>>()?,
+                };
+                self.start(place, &tcp, &udp, names).await?;
+                Ok(Answer::Ok)
+            }
+            Ask::Counters => Ok(counters(self.capture.as_ref(), &self.out)),
+            _ => bail!("not a question for the witness"),
+        }
+    }
+
+    /// Links, routes and addresses go with the namespace.
+    async fn undo(&mut self) -> Result<()> {
+        self.servers.drain(..).for_each(|server| server.abort());
+        Ok(())
+    }
+}
+
+/// Where the witness stands.
+struct Place<'a> {
+    link: &'a str,
+    address: IpAddr,
+    gateway: IpAddr,
+    gateway_mac: [u8; 6],
+    document: Subnet,
+    lab: Vec<Subnet>,
+}
+
+/// Everything that arrives on the link, but for the chatter of address resolution (ARP is no IP anyway).
+struct Arriving(Arc<str>);
+
+impl Watch for Arriving {
+    fn fate(&mut self, frame: &Frame) -> Fate {
+        // Neighbour discovery and multicast listener reports, unless they carry a nonce.
+        let chatter = frame.packet.proto == ICMPV6 && frame.packet.dst.is_multicast() && frame.packet.nonce.is_empty();
+        if chatter { Fate::Ignore } else { Fate::Report(Arc::clone(&self.0)) }
+    }
+}
+
+/// Waits until the helper has put the link here.
+async fn wait_for(netlink: &mut Netlink, link: &str) -> Result<u32> {
+    let end = Instant::now() + LINK;
+    while Instant::now() < end {
+        if let Some(link) = net::find_link(netlink, link)? {
+            return Ok(link.index);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    bail!("no link {link} came within {LINK:?}")
+}
+
+/// Makes the range local and the lab reachable, and sets the link up.
+fn settle(netlink: &mut Netlink, link: u32, place: &Place<'_>) -> Result<()> {
+    let loopback = net::find_link(netlink, "lo")?.context("no loopback link")?.index;
+    change::set_up(netlink, loopback).context("set lo up")?;
+    change::configure(netlink, link, false).with_context(|| format!("configure link {}", place.link))?;
+    change::add_address(netlink, link, place.address).with_context(|| format!("add address {}", place.address))?;
+    change::set_up(netlink, link).with_context(|| format!("set {} up", place.link))?;
+    let route = |to, kind, table, link| Route {
+        to,
+        kind,
+        table,
+        protocol: MARK,
+        scope: libc::RT_SCOPE_UNIVERSE,
+        link,
+        via: None,
+        source: None,
+        metric: 0,
+        gateways: Vec::new(),
+        cached: false,
+    };
+    change::add_neighbour(netlink, link, place.gateway, place.gateway_mac)
+        .with_context(|| format!("add neighbour {}", place.gateway))?;
+    for subnet in &place.lab {
+        let back = Route {
+            via: Some(place.gateway),
+            ..route(*subnet, libc::RTN_UNICAST, u32::from(libc::RT_TABLE_MAIN), link)
+        };
+        change::add_route(netlink, &back).with_context(|| format!("add route {subnet}"))?;
+    }
+    // Last: the gateway may lie in the range, and a next hop that is a local address is refused.
+    let local = Route {
+        scope: libc::RT_SCOPE_HOST,
+        ..route(place.document, libc::RTN_LOCAL, u32::from(libc::RT_TABLE_LOCAL), loopback)
+    };
+    change::add_route(netlink, &local).with_context(|| format!("make {} local", place.document))?;
+    Ok(())
+}
+
+fn with_dns(ports: &[u16]) -> Vec<u16> {
+    let mut ports = [ports, &[53]].concat();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+const ICMPV6: u8 = 58;
+/// How long the link may take to come.
+const LINK: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(3);

@@ -1,0 +1,224 @@
+//! What a run will do: the cells it must fill, and the fewest sandboxes that fill them.
+
+use std::collections::BTreeSet;
+
+use awf_probe_matrix::{Capability, Catalogue, InitUnder, Model, Scope};
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+use crate::{error::Error, event::PlannedCell, scenario::egress, specs::SOLO};
+
+/// One scenario of one runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// A solo spec. `plain` comes first and decides whether the others are tried.
+    Solo(&'static str),
+    /// An init container under this runtime joins.
+    Netns(String),
+    /// An enforcement model.
+    Egress {
+        /// The model.
+        model: Model,
+        /// iptables backend, where rules are involved.
+        backend: Option<String>,
+        /// With NET_RAW, as a control.
+        raw: bool,
+    },
+}
+
+impl Job {
+    /// Name as in the journal.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Solo(name) => (*name).to_owned(),
+            Self::Netns(init) => format!("netns[{init}]"),
+            Self::Egress { model, backend, raw } => egress::name(&model.id, backend.as_deref(), *raw),
+        }
+    }
+
+    /// How many containers it needs.
+    pub fn containers(&self) -> usize {
+        match self {
+            Self::Solo(_) => 1,
+            Self::Netns(_) => 2,
+            Self::Egress { model, .. } => {
+                if model.init == InitUnder::None {
+                    1
+                } else {
+                    2
+                }
+            }
+        }
+    }
+}
+
+/// The plan of a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Runtimes in order.
+    pub runtimes: Vec<String>,
+    /// Jobs of each runtime.
+    pub jobs: Vec<Vec<Job>>,
+    /// Cells of all runtimes.
+    pub cells: Vec<PlannedCell>,
+    /// Whether a filter left something out.
+    pub filtered: bool,
+}
+
+/// Which capabilities are asked for.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    only: Option<GlobSet>,
+    skip: GlobSet,
+}
+
+impl Filter {
+    /// Reads globs over capability ids.
+    pub fn new(only: &[String], skip: &[String]) -> Result<Self, Error> {
+        Ok(Self { only: if only.is_empty() { None } else { Some(globs(only)?) }, skip: globs(skip)? })
+    }
+
+    /// Whether a capability is asked for.
+    pub fn takes(&self, id: &str) -> bool {
+        self.only.as_ref().is_none_or(|o| o.is_match(id)) && !self.skip.is_match(id)
+    }
+}
+
+fn globs(patterns: &[String]) -> Result<GlobSet, Error> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        let glob = Glob::new(pattern).map_err(|e| Error::Usage {
+            why: format!("{pattern:?} is not a glob: {}", e.kind()),
+            help: "globs are over capability ids, such as 'netfilter.*' or '*.dns.*'; `awf-probe list` shows them"
+                .to_owned(),
+        })?;
+        set.add(glob);
+    }
+    set.build().map_err(|e| Error::Usage { why: e.to_string(), help: "use fewer or simpler globs".to_owned() })
+}
+
+impl Plan {
+    /// The plan for these runtimes.
+    pub fn build(
+        catalogue: &Catalogue,
+        models: &[Model],
+        runtimes: &[String],
+        default_runtime: &str,
+        filter: &Filter,
+    ) -> Result<Self, Error> {
+        let taken: Vec<&Capability> = catalogue.capabilities.iter().filter(|c| filter.takes(&c.id)).collect();
+        if taken.is_empty() {
+            return Err(Error::Usage {
+                why: "no capability is left after --only and --skip".to_owned(),
+                help: "`awf-probe list` shows the ids the globs are matched against".to_owned(),
+            });
+        }
+        let mut inits: Vec<String> = vec![default_runtime.to_owned()];
+        inits.extend(runtimes.iter().filter(|r| *r != default_runtime).cloned());
+        let mut plan = Self {
+            runtimes: runtimes.to_vec(),
+            jobs: vec![],
+            cells: vec![],
+            filtered: taken.len() < catalogue.capabilities.len(),
+        };
+        for runtime in runtimes {
+            let stages = stages(models, runtime, default_runtime);
+            for c in &taken {
+                let cell = |model: Option<String>, backend: Option<String>| PlannedCell {
+                    id: c.id.clone(),
+                    runtime: runtime.clone(),
+                    model,
+                    backend,
+                };
+                match c.scope {
+                    Scope::Solo => plan.cells.push(cell(None, None)),
+                    Scope::Netns => plan.cells.extend(inits.iter().map(|i| cell(Some(format!("init={i}")), None))),
+                    Scope::Egress => {
+                        plan.cells.extend(stages.iter().map(|(m, b)| cell(Some(m.id.clone()), b.clone())));
+                    }
+                }
+            }
+            plan.jobs.push(jobs(&taken, &stages, &inits));
+        }
+        Ok(plan)
+    }
+}
+
+/// Models and backends that apply to a runtime.
+fn stages(models: &[Model], runtime: &str, default_runtime: &str) -> Vec<(Model, Option<String>)> {
+    let mut stages = Vec::new();
+    for m in models {
+        // Under the default runtime its own init container is the default one.
+        if m.init == InitUnder::Own && runtime == default_runtime {
+            continue;
+        }
+        if m.backends.is_empty() {
+            stages.push((m.clone(), None));
+        } else {
+            stages.extend(m.backends.iter().map(|b| (m.clone(), Some(b.clone()))));
+        }
+    }
+    stages
+}
+
+fn jobs(taken: &[&Capability], stages: &[(Model, Option<String>)], inits: &[String]) -> Vec<Job> {
+    let conditions = taken.iter().flat_map(|c| c.controls.iter().chain(&c.pass).chain(&c.partial));
+    let mut needed: BTreeSet<&str> = conditions.map(|c| c.key.scenario.as_str()).collect();
+    // Nothing is judged before identity is proved.
+    needed.insert("plain");
+    let mut jobs = vec![Job::Solo("plain")];
+    if taken.iter().any(|c| c.scope == Scope::Egress) {
+        // Controls first: they take part in every verdict.
+        for (model, backend) in stages {
+            jobs.push(Job::Egress { model: model.clone(), backend: backend.clone(), raw: false });
+            if model.id == "open" {
+                jobs.push(Job::Egress { model: model.clone(), backend: backend.clone(), raw: true });
+            }
+        }
+    }
+    if needed.contains("netns") {
+        jobs.extend(inits.iter().cloned().map(Job::Netns));
+    }
+    jobs.extend(SOLO.iter().filter(|s| **s != "plain" && needed.contains(**s)).map(|s| Job::Solo(s)));
+    jobs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(runtimes: &[&str], only: &[&str]) -> Plan {
+        let catalogue = Catalogue::builtin().expect("catalogue");
+        let models = awf_probe_matrix::models().expect("models");
+        let runtimes: Vec<String> = runtimes.iter().map(|r| (*r).to_owned()).collect();
+        let only: Vec<String> = only.iter().map(|r| (*r).to_owned()).collect();
+        let filter = Filter::new(&only, &[]).expect("globs");
+        Plan::build(&catalogue, &models, &runtimes, "runc", &filter).expect("plan")
+    }
+
+    #[test]
+    fn a_narrow_question_starts_few_sandboxes() {
+        let plan = plan(&["runsc"], &["seccomp.*"]);
+        let names: Vec<String> = plan.jobs[0].iter().map(Job::name).collect();
+        assert_eq!(names, ["plain", "marker"]);
+    }
+
+    #[test]
+    fn the_default_runtime_is_always_tried_as_init() {
+        let plan = plan(&["runsc"], &["netns.starts"]);
+        let models: Vec<_> = plan.cells.iter().filter_map(|c| c.model.as_deref()).collect();
+        assert_eq!(models, ["init=runc", "init=runsc"]);
+    }
+
+    #[test]
+    fn every_scenario_a_condition_names_is_planned() {
+        let plan = plan(&["runc"], &[]);
+        let names: BTreeSet<String> = plan.jobs[0].iter().map(Job::name).collect();
+        for c in &Catalogue::builtin().expect("catalogue").capabilities {
+            for condition in c.controls.iter().chain(&c.pass).chain(&c.partial) {
+                let s = &condition.key.scenario;
+                let there = names.contains(s) || s == "netns" && names.contains("netns[runc]");
+                assert!(there, "{}: no sandbox is called {s}", c.id);
+            }
+        }
+    }
+}

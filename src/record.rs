@@ -1,0 +1,214 @@
+//! A journal, sorted for judging: who saw what in which scenario, and every packet. Pure.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use awf_probe_matrix::{Fact, Host, Leftovers, Outcome, RunInfo, RuntimeRow, Source};
+
+use crate::{
+    event::{Event, PlannedCell},
+    lab::roles::wire::{Packet, Process},
+};
+
+/// One observation and its line in the journal.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// What.
+    pub fact: Fact,
+    /// Address of the sandbox.
+    pub address: Option<IpAddr>,
+    /// 1-based line.
+    pub line: u64,
+}
+
+/// What is known of one scenario of one runtime.
+#[derive(Clone, Debug, Default)]
+pub struct ScenarioRecord {
+    /// Facts by source and name. Reported twice: the later one counts, and that it was twice is a defect.
+    pub facts: BTreeMap<(Source, String), Seen>,
+    /// Whether the ledgers are complete, in words, and the line that says so.
+    pub drained: Option<(bool, String, u64)>,
+    /// What went wrong: stage, why, line.
+    pub problems: Vec<(String, String, u64)>,
+    /// Whether a sandbox started.
+    pub started: bool,
+    /// Address of the agent.
+    pub address: Option<IpAddr>,
+}
+
+/// A ledger line.
+#[derive(Clone, Debug)]
+pub struct LedgerLine {
+    /// `witness`, `proxy`, `tap`.
+    pub at: String,
+    /// The packet.
+    pub packet: Packet,
+    /// 1-based line.
+    pub line: u64,
+}
+
+/// A request the witness's server answered: client, host header, path, line.
+pub type HttpLine = (IpAddr, String, String, u64);
+
+/// A decision of the proxy.
+#[derive(Clone, Debug)]
+pub struct DecisionLine {
+    /// Who asked.
+    pub client: IpAddr,
+    /// Method and target.
+    pub target: String,
+    /// Status.
+    pub status: u16,
+    /// The decision.
+    pub decision: String,
+    /// 1-based line.
+    pub line: u64,
+}
+
+/// Everything a run observed.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// The run.
+    pub run: RunInfo,
+    /// The host.
+    pub host: Host,
+    /// Runtimes asked for.
+    pub runtimes: Vec<RuntimeRow>,
+    /// Cells that must get a verdict.
+    pub plan: Vec<PlannedCell>,
+    /// By runtime and scenario.
+    pub scenarios: BTreeMap<(String, String), ScenarioRecord>,
+    /// Host processes by runtime.
+    pub processes: BTreeMap<String, Vec<Process>>,
+    /// All packets.
+    pub packets: Vec<LedgerLine>,
+    /// All requests.
+    pub http: Vec<HttpLine>,
+    /// All decisions.
+    pub decisions: Vec<DecisionLine>,
+    /// The proxy's addresses.
+    pub proxies: Vec<IpAddr>,
+    /// Lab frames where none belong.
+    pub tripwire: Vec<(Packet, u64)>,
+    /// What is left on the host.
+    pub leftovers: Leftovers,
+}
+
+impl Record {
+    /// Sorts a journal.
+    pub fn new(events: &[Event]) -> Self {
+        let mut record = Self::default();
+        for (i, event) in events.iter().enumerate() {
+            record.take(event, i as u64 + 1);
+        }
+        record
+    }
+
+    fn scenario(&mut self, runtime: &str, scenario: &str) -> &mut ScenarioRecord {
+        self.scenarios.entry((runtime.to_owned(), scenario.to_owned())).or_default()
+    }
+
+    fn take(&mut self, event: &Event, line: u64) {
+        match event {
+            Event::RunStarted { run, host, runtimes, plan, .. } => {
+                self.run = run.clone();
+                self.host = host.clone();
+                self.runtimes = runtimes.clone();
+                self.plan = plan.clone();
+            }
+            Event::LabUp { document, lab, proxy, proxy_addresses } => {
+                self.run.document_range.clone_from(document);
+                self.run.lab.clone_from(lab);
+                self.run.proxy.clone_from(proxy);
+                self.proxies.clone_from(proxy_addresses);
+            }
+            Event::SandboxStarted { runtime, scenario, role, address, create_ms, start_ms, .. } => {
+                let s = self.scenario(runtime, scenario);
+                if role == "agent" {
+                    s.started = true;
+                    s.address = *address;
+                }
+                *self.run.timings.entry("create".to_owned()).or_default() += create_ms.saturating_sub(*start_ms);
+                *self.run.timings.entry("start".to_owned()).or_default() += start_ms;
+            }
+            Event::SandboxDied { runtime, scenario, why, .. } => {
+                self.scenario(runtime, scenario).problems.push(("died".to_owned(), why.clone(), line));
+            }
+            Event::Observed { runtime, scenario, source, fact, address } => {
+                let source = match source.as_str() {
+                    "guest" => Source::Guest,
+                    "engine" => Source::Engine,
+                    "host" => Source::Host,
+                    _ => return,
+                };
+                let seen = Seen { fact: fact.clone(), address: *address, line };
+                self.scenario(runtime, scenario).facts.insert((source, fact.name.clone()), seen);
+            }
+            Event::HostProcesses { runtime, chain } => {
+                self.processes.insert(runtime.clone(), chain.clone());
+            }
+            Event::Packet { at, packet } if at == "tripwire" => self.tripwire.push((packet.clone(), line)),
+            Event::Packet { at, packet } => {
+                self.packets.push(LedgerLine { at: at.clone(), packet: packet.clone(), line });
+            }
+            Event::Dns { .. } => {}
+            Event::Http { client, host, path, .. } => {
+                self.http.push((*client, host.clone(), path.clone(), line));
+            }
+            Event::Decision { client, method, target, status, decision } => {
+                let target = format!("{method} {target}");
+                self.decisions.push(DecisionLine {
+                    client: *client,
+                    target,
+                    status: *status,
+                    decision: decision.clone(),
+                    line,
+                });
+            }
+            Event::Drained { runtime, scenario, ok, why } => {
+                self.scenario(runtime, scenario).drained = Some((*ok, why.clone(), line));
+            }
+            Event::Problem { runtime, scenario, stage, why } => {
+                self.scenario(runtime, scenario).problems.push((stage.clone(), why.clone(), line));
+            }
+            Event::Cleaned { leftovers } => self.leftovers = leftovers.clone(),
+            Event::RunFinished { elapsed_ms, complete } => {
+                self.run.elapsed_ms = *elapsed_ms;
+                self.run.complete = *complete;
+            }
+        }
+    }
+
+    /// A scenario's record, if it took place.
+    pub fn get(&self, runtime: &str, scenario: &str) -> Option<&ScenarioRecord> {
+        self.scenarios.get(&(runtime.to_owned(), scenario.to_owned()))
+    }
+
+    /// Packets of an attempt at one place: by nonce, or by the addresses and ports the guest reported.
+    pub fn sightings<'a>(&'a self, at: &'a str, seen: &'a Seen) -> impl Iterator<Item = &'a LedgerLine> {
+        self.packets.iter().filter(move |l| l.at == at && is_of(&l.packet, seen, at))
+    }
+}
+
+fn is_of(packet: &Packet, seen: &Seen, at: &str) -> bool {
+    let Some(sent) = &seen.fact.sent else { return false };
+    if !sent.nonce.is_empty() && packet.nonce == sent.nonce {
+        return true;
+    }
+    // Without a payload (a SYN): the agent's address and its source port; at the witness the destination too.
+    // At the proxy the destination has been rewritten.
+    let flow =
+        seen.address == Some(packet.src) && packet.proto == sent.proto && sent.sport != 0 && packet.sport == sent.sport;
+    flow && (at == "proxy" || packet.dst == sent.dst && packet.dport == sent.dport)
+}
+
+/// Whether a guest's outcome shows that the attempt was made at all.
+pub fn was_made(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Allowed { .. } | Outcome::Refused { .. } | Outcome::TimedOut { .. } => true,
+        Outcome::Killed { .. }
+        | Outcome::Value { .. }
+        | Outcome::Absent { .. }
+        | Outcome::Skipped { .. }
+        | Outcome::Broken { .. } => false,
+    }
+}

@@ -1,0 +1,414 @@
+//! How sandboxes are put together to measure something. Scenarios do, and report events; they judge nothing.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use awf_probe_matrix::{Fact, Outcome};
+use awf_probe_probes::wire::{Ask, Batch, COMM_ENV, Say};
+use serde_json::{Map, Value, json};
+use tokio::sync::{Semaphore, watch};
+
+use crate::{
+    engine::docker::{
+        Docker,
+        image::Image,
+        sandbox::{Common, Line, Sandbox, Start},
+    },
+    error::Error,
+    event::Event,
+    journal::Sink,
+    lab::{
+        Lab, Layout, PROXY_PORT,
+        roles::wire::{Answer, Ask as LabAsk},
+    },
+    specs::{Net, Spec},
+};
+
+pub mod egress;
+pub mod netns;
+pub mod solo;
+
+/// What every scenario of a run is given.
+#[derive(Clone, Debug)]
+pub struct Cx {
+    /// The engine.
+    pub docker: Docker,
+    /// Names shared by all sandboxes.
+    pub common: Arc<Common>,
+    /// The probe image.
+    pub image: Image,
+    /// Where events go.
+    pub sink: Sink,
+    /// The lab's addresses, known before it stands.
+    pub layout: Layout,
+    /// The lab, once it stands.
+    pub lab: LabHandle,
+    /// The engine's default runtime.
+    pub default_runtime: String,
+    /// How many sandboxes may be worked on at once.
+    pub jobs: Arc<Semaphore>,
+    /// The longest a batch may take.
+    pub deadline: Duration,
+    addresses: Arc<[AtomicU8; 2]>,
+}
+
+/// A lab, why there is none, or neither yet.
+pub type Standing = Option<Result<Arc<Lab>, String>>;
+
+/// A lab that may still be under construction.
+#[derive(Clone, Debug)]
+pub struct LabHandle {
+    receiver: watch::Receiver<Standing>,
+}
+
+impl LabHandle {
+    /// A handle, and the sender that completes it.
+    pub fn new() -> (watch::Sender<Standing>, Self) {
+        let (sender, receiver) = watch::channel(None);
+        (sender, Self { receiver })
+    }
+
+    /// The lab, or why there is none.
+    pub async fn wait(&self) -> Result<Arc<Lab>, String> {
+        let mut receiver = self.receiver.clone();
+        let gone = || "the lab was given up".to_owned();
+        let value = receiver.wait_for(Option::is_some).await.map_err(|_| gone())?;
+        value.clone().unwrap_or_else(|| Err(gone()))
+    }
+}
+
+impl Cx {
+    /// A context whose address counters start behind AWF's own roles.
+    #[expect(clippy::too_many_arguments, reason = "one call, in run.rs, which has exactly these")]
+    pub fn new(
+        docker: Docker,
+        common: Common,
+        image: Image,
+        sink: Sink,
+        layout: Layout,
+        lab: LabHandle,
+        default_runtime: String,
+        jobs: usize,
+        deadline: Duration,
+    ) -> Self {
+        let jobs = Arc::new(Semaphore::new(jobs.max(1)));
+        let addresses = Arc::new([AtomicU8::new(20), AtomicU8::new(20)]);
+        Self { docker, common: Arc::new(common), image, sink, layout, lab, default_runtime, jobs, deadline, addresses }
+    }
+
+    /// The next free address on the lab's bridge.
+    pub fn lab_address(&self) -> Ipv4Addr {
+        self.layout.on_lab(self.addresses[0].fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The next free address on the internal bridge.
+    pub fn internal_address(&self) -> Ipv4Addr {
+        self.layout.on_internal(self.addresses[1].fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// What every probe is told.
+    pub fn params(&self, address: Option<Ipv4Addr>) -> Map<String, Value> {
+        let text = |a: Ipv4Addr| Value::from(a.to_string());
+        let mut map = Map::new();
+        map.insert("seed".into(), Value::from(seed()));
+        map.insert("approved".into(), text(self.layout.approved()));
+        map.insert("peer".into(), Value::from("proxy.awf-probe.test."));
+        map.insert("peer_address".into(), text(self.layout.proxy()));
+        map.insert("executable_bytes".into(), Value::from(self.image.executable_bytes));
+        if let Some(a) = address {
+            map.insert("agent".into(), text(a));
+            map.insert("gateway".into(), text(Ipv4Addr::from(u32::from(a) & 0xffff_ff00 | 1)));
+        }
+        map
+    }
+
+    /// The proxy's address and port, as iptables wants them.
+    pub fn proxy_target(&self) -> String {
+        format!("{}:{PROXY_PORT}", self.layout.proxy())
+    }
+}
+
+/// Six fresh letters and digits for nonces.
+pub fn seed() -> String {
+    crate::random_hex(3)
+}
+
+/// A scenario's sandbox and the name it reports under.
+#[derive(Debug)]
+pub struct Agent {
+    sandbox: Sandbox,
+    cx: Cx,
+    runtime: String,
+    scenario: String,
+    address: Option<IpAddr>,
+    batches: u64,
+}
+
+/// How a batch came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchEnd {
+    /// Every probe answered, and the count is right.
+    Finished,
+    /// The sandbox is gone or unusable.
+    Over,
+}
+
+impl Agent {
+    /// Starts a guest. A failure is an event and `None`.
+    pub async fn start(
+        cx: &Cx,
+        runtime: &str,
+        scenario: &str,
+        role: &str,
+        mut spec: Spec,
+        also_under: Option<&str>,
+    ) -> Option<Self> {
+        let comm = format!("awfp{}", crate::random_hex(5));
+        spec.env.push(format!("{COMM_ENV}={comm}"));
+        let address = match &spec.net {
+            Net::Lab(a) | Net::Internal(a) => Some(IpAddr::from(*a)),
+            Net::None | Net::Join(_) | Net::Host => None,
+        };
+        let how = Start {
+            runtime: also_under.unwrap_or(runtime),
+            args: &["guest"],
+            role,
+            host_pid: false,
+            also: None,
+            aliases: vec![],
+        };
+        let started = cx.docker.start(&cx.common, &spec, how).await;
+        let problem = |stage: &str, why: String| {
+            cx.sink.emit(Event::Problem {
+                runtime: runtime.to_owned(),
+                scenario: scenario.to_owned(),
+                stage: stage.to_owned(),
+                why,
+            });
+        };
+        let sandbox = match started {
+            Ok(sandbox) => sandbox,
+            Err((stage, e)) => {
+                problem(stage, e.to_string());
+                return None;
+            }
+        };
+        cx.sink.emit(Event::SandboxStarted {
+            runtime: runtime.to_owned(),
+            scenario: scenario.to_owned(),
+            role: role.to_owned(),
+            container: sandbox.id.clone(),
+            address,
+            create_ms: millis(sandbox.create),
+            start_ms: millis(sandbox.start),
+        });
+        let mut agent = Self {
+            sandbox,
+            cx: cx.clone(),
+            runtime: runtime.to_owned(),
+            scenario: scenario.to_owned(),
+            address,
+            batches: 0,
+        };
+        agent.observe("engine", "comm", Outcome::value(&comm));
+        match agent.greeting().await {
+            Ok(()) => Some(agent),
+            Err(why) => {
+                problem("start", why);
+                agent.stop().await;
+                None
+            }
+        }
+    }
+
+    async fn greeting(&mut self) -> Result<(), String> {
+        match self.sandbox.line(Duration::from_secs(30)).await {
+            Line::Text(line) => match serde_json::from_slice::<Say>(&line) {
+                Ok(Say::Hello { .. }) => Ok(()),
+                Ok(_) | Err(_) => Err("its first line is not the guest's greeting".to_owned()),
+            },
+            Line::End => Err(format!("the guest did not greet: {}", self.epitaph().await.2)),
+            Line::Late => Err("the guest did not greet within 30 s".to_owned()),
+        }
+    }
+
+    /// Container id.
+    pub fn id(&self) -> &str {
+        &self.sandbox.id
+    }
+
+    /// What the engine knows of it now.
+    pub async fn ended(&self) -> Result<crate::engine::docker::sandbox::Ended, Error> {
+        self.sandbox.ended().await
+    }
+
+    /// Reports a fact that is not the guest's.
+    pub fn observe(&self, source: &str, name: &str, outcome: Outcome) {
+        self.emit(source, Fact { name: name.to_owned(), outcome, sent: None, elapsed_ms: None });
+    }
+
+    fn emit(&self, source: &str, fact: Fact) {
+        self.cx.sink.emit(Event::Observed {
+            runtime: self.runtime.clone(),
+            scenario: self.scenario.clone(),
+            source: source.to_owned(),
+            fact,
+            address: self.address,
+        });
+    }
+
+    /// Runs probes and reports their facts. Where the sandbox dies under them, the probe that was running is
+    /// reported as killed with it.
+    pub async fn run(&mut self, parallel: bool, asks: Vec<Ask>) -> BatchEnd {
+        self.batches += 1;
+        let batch = Batch { batch: self.batches, parallel, asks };
+        let label = |a: &Ask| if a.label.is_empty() { a.probe.clone() } else { a.label.clone() };
+        let mut open: Vec<String> = batch.asks.iter().map(label).collect();
+        let sum: u64 = batch.asks.iter().map(|a| a.deadline_ms).sum();
+        let most = batch.asks.iter().map(|a| a.deadline_ms).max().unwrap_or(0);
+        let limit =
+            Duration::from_millis(if parallel { most } else { sum }).min(self.cx.deadline) + Duration::from_secs(10);
+        let until = tokio::time::Instant::now() + limit;
+        let mut why = None;
+        if let Err(e) = self.sandbox.send(&batch).await {
+            why = Some(e.to_string());
+        }
+        let mut counted = 0;
+        while why.is_none() {
+            match self.sandbox.line(until.saturating_duration_since(tokio::time::Instant::now())).await {
+                Line::Text(line) => match serde_json::from_slice::<Say>(&line) {
+                    Ok(Say::Fact { batch: n, fact }) if n == self.batches => {
+                        counted += 1;
+                        if let Some(done) = fact.name.strip_suffix(".end") {
+                            open.retain(|o| o != done);
+                        }
+                        self.emit("guest", fact);
+                    }
+                    Ok(Say::Finished { batch: n, count }) if n == self.batches => {
+                        if count == counted && open.is_empty() {
+                            self.observe("engine", "sandbox", Outcome::value("alive"));
+                            return BatchEnd::Finished;
+                        }
+                        why = Some(format!("the guest counted {count} facts, {counted} arrived"));
+                    }
+                    Ok(_) => {}
+                    Err(e) => why = Some(format!("the guest wrote a line that cannot be read: {e}")),
+                },
+                Line::End => {
+                    let (exit_code, oom_killed, text) = self.epitaph().await;
+                    self.cx.sink.emit(Event::SandboxDied {
+                        runtime: self.runtime.clone(),
+                        scenario: self.scenario.clone(),
+                        exit_code,
+                        oom_killed,
+                        why: text.clone(),
+                    });
+                    self.observe("engine", "sandbox", Outcome::value("died"));
+                    let running = if parallel { open.len() } else { 1 };
+                    for name in open.iter().take(running) {
+                        let detail = format!("with the whole sandbox: {text}");
+                        let outcome = Outcome::Killed { signal: libc::SIGKILL, detail };
+                        self.emit("guest", Fact { name: format!("{name}.end"), outcome, sent: None, elapsed_ms: None });
+                    }
+                    return BatchEnd::Over;
+                }
+                Line::Late => why = Some(format!("the guest did not finish within {} s", limit.as_secs())),
+            }
+        }
+        self.cx.sink.emit(Event::Problem {
+            runtime: self.runtime.clone(),
+            scenario: self.scenario.clone(),
+            stage: "guest".to_owned(),
+            why: why.unwrap_or_default(),
+        });
+        BatchEnd::Over
+    }
+
+    /// How it ended: exit code, OOMKilled, and both in words.
+    async fn epitaph(&self) -> (Option<i64>, Option<bool>, String) {
+        // The stream ends a moment before the engine has noticed.
+        for _ in 0..100 {
+            match self.sandbox.ended().await {
+                Ok(e) if e.running => tokio::time::sleep(Duration::from_millis(20)).await,
+                Ok(e) => {
+                    let stderr = self.sandbox.stderr();
+                    let code = e.exit_code.map_or_else(|| "?".to_owned(), |c| c.to_string());
+                    let mut text = format!("exit code {code}, OOMKilled {}", e.oom_killed.unwrap_or(false));
+                    for more in [e.error, stderr] {
+                        if !more.is_empty() {
+                            text = format!("{text}; {more}");
+                        }
+                    }
+                    return (e.exit_code, e.oom_killed, text);
+                }
+                Err(e) => return (None, None, e.to_string()),
+            }
+        }
+        (None, None, "its output ended, but the engine still calls it running".to_owned())
+    }
+
+    /// Removes the sandbox.
+    pub async fn stop(self) {
+        let (cx, runtime, scenario) = (self.cx.clone(), self.runtime.clone(), self.scenario.clone());
+        let id = self.sandbox.id.clone();
+        // Some shims hang when their sandbox is killed; the engine then waits for ever.
+        let Err(first) = self.sandbox.remove(15).await else { return };
+        let ended = end_shims(&cx, &id).await;
+        let why = match cx.docker.remove_within(&id, 30).await {
+            Ok(()) => format!("{first}; {ended}, and it is removed now"),
+            Err(e) => format!("{first}; {ended}, and still: {e}"),
+        };
+        cx.sink.emit(Event::Problem { runtime, scenario, stage: "remove".to_owned(), why });
+    }
+}
+
+/// An ask with the usual deadline.
+pub fn ask(probe: &str, label: &str, params: &Map<String, Value>, more: Value) -> Ask {
+    let mut params = params.clone();
+    if let Value::Object(more) = more {
+        params.extend(more);
+    }
+    params.insert("seed".into(), json!(seed()));
+    Ask { probe: probe.to_owned(), label: label.to_owned(), params: Value::Object(params), deadline_ms: 20_000 }
+}
+
+/// Drains the ledgers and says so in the journal.
+pub async fn drain(cx: &Cx, lab: &Lab, runtime: &str, scenario: &str) {
+    let (ok, why) = match lab.drain().await {
+        Ok(text) => (true, text),
+        Err(why) => (false, why),
+    };
+    cx.sink.emit(Event::Drained { runtime: runtime.to_owned(), scenario: scenario.to_owned(), ok, why });
+}
+
+/// Milliseconds as the journal has them.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Ends the shims of a container that cannot be removed, by pid. Says what was done.
+async fn end_shims(cx: &Cx, id: &str) -> String {
+    let lab = match cx.lab.wait().await {
+        Ok(lab) => lab,
+        Err(why) => return format!("its shim was not looked for: {why}"),
+    };
+    let shims = match lab.helper.ask(LabAsk::Orphans { id: id.to_owned() }).await {
+        Ok(Answer::Orphans { processes, .. }) => processes,
+        Ok(other) => return format!("its shim was not found: {other:?}"),
+        Err(e) => return format!("its shim was not found: {e}"),
+    };
+    let mut ended = Vec::new();
+    for shim in shims.iter().filter(|p| p.comm.starts_with("containerd-shim")) {
+        match lab.helper.ask(LabAsk::EndShim { pid: shim.pid, id: id.to_owned() }).await {
+            Ok(_) => ended.push(format!("its shim {} was ended", shim.pid)),
+            Err(e) => ended.push(e.to_string()),
+        }
+    }
+    if ended.is_empty() { "it has no shim".to_owned() } else { ended.join(", ") }
+}

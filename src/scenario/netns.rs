@@ -1,0 +1,90 @@
+//! Two containers in one network namespace: the agent first, then an init container under another runtime.
+
+use awf_probe_matrix::Outcome;
+use serde_json::{Value, json};
+
+use super::{Agent, BatchEnd, Cx, ask, drain};
+use crate::{
+    event::Event,
+    specs::{Net, Spec},
+};
+
+const LOOPBACK_PORT: u16 = 14_555;
+
+/// Runs a pair.
+pub async fn run(cx: &Cx, runtime: &str, init: &str) {
+    let scenario = format!("netns[{init}]");
+    let lab = match cx.lab.wait().await {
+        Ok(lab) => lab,
+        Err(why) => {
+            let runtime = runtime.to_owned();
+            return cx.sink.emit(Event::Problem { runtime, scenario, stage: "lab".to_owned(), why });
+        }
+    };
+    let permit = cx.jobs.acquire().await.ok();
+    let address = cx.lab_address();
+    let spec = Spec { net: Net::Lab(address), ..Spec::awf("netns") };
+    let Some(mut agent) = Agent::start(cx, runtime, &scenario, "agent", spec, None).await else { return };
+    let params = cx.params(Some(address));
+    let dial = |label: &str, dst: u8| {
+        let more = json!({"attempt": "tcp.80", "dst": cx.layout.witness(dst).to_string(), "wait_ms": 1300});
+        ask("egress.attempt", label, &params, more)
+    };
+    let before = vec![dial("before", 142), dial("legacy.before", 140), dial("nft.before", 141)];
+    let mut alive = agent.run(true, before).await == BatchEnd::Finished;
+    let token = crate::random_hex(8);
+    let init_spec = Spec::init("init", agent.id());
+    let joined = if alive { Agent::start(cx, runtime, &scenario, "init", init_spec, Some(init)).await } else { None };
+    if alive {
+        agent.observe(
+            "engine",
+            "init",
+            match &joined {
+                Some(_) => Outcome::allowed(format!("a container under {init} joined")),
+                None => Outcome::refused("does not start", format!("under {init}; see the problem in the journal")),
+            },
+        );
+    }
+    let mut joined = joined;
+    if let Some(init) = &mut joined {
+        let rule = |dst: u8| {
+            let (dst, proxy) = (cx.layout.witness(dst), cx.proxy_target());
+            json!({"rules": [format!("-t nat -A OUTPUT -d {dst} -p tcp --dport 80 -j DNAT --to-destination {proxy}")]})
+        };
+        let with = |backend: &str, dst: u8| {
+            let mut more = rule(dst);
+            more["backend"] = Value::from(backend);
+            ask("rules.install", &format!("rules.{backend}"), &params, more)
+        };
+        let loopback =
+            |probe: &str, label: &str, port: u16| ask(probe, label, &params, json!({"port": port, "token": token}));
+        let asks = vec![
+            ask("netns.addresses", "addresses", &params, json!({"proxy": cx.layout.proxy().to_string()})),
+            with("legacy", 140),
+            with("nft", 141),
+            loopback("netns.listen", "listen", LOOPBACK_PORT),
+            loopback("netns.dial", "loopback.own", LOOPBACK_PORT),
+        ];
+        init.run(false, asks).await;
+    }
+    if alive {
+        let loopback =
+            |label: &str, port: u16| ask("netns.dial", label, &params, json!({"port": port, "token": token}));
+        let after = vec![
+            dial("after", 142),
+            dial("legacy.after", 140),
+            dial("nft.after", 141),
+            loopback("loopback", LOOPBACK_PORT),
+            loopback("loopback.closed", LOOPBACK_PORT + 1),
+        ];
+        alive = agent.run(true, after).await == BatchEnd::Finished;
+    }
+    if alive {
+        drain(cx, &lab, runtime, &scenario).await;
+    }
+    if let Some(init) = joined {
+        init.stop().await;
+    }
+    agent.stop().await;
+    drop(permit);
+}

@@ -1,0 +1,105 @@
+//! One sandbox, every probe that names its spec.
+
+use std::net::Ipv4Addr;
+
+use awf_probe_matrix::Outcome;
+use awf_probe_probes::{all, wire::Ask};
+use serde_json::{Value, json};
+
+use super::{Agent, BatchEnd, Cx, ask, drain};
+use crate::{
+    event::Event,
+    lab::roles::wire::{Answer, Ask as LabAsk},
+    specs::Spec,
+};
+
+/// Runs a solo spec. Says whether the sandbox started.
+pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
+    let in_lab = Spec::in_lab(name);
+    let lab = if in_lab || name == "plain" {
+        match cx.lab.wait().await {
+            Ok(lab) => Some(lab),
+            Err(why) => {
+                let (runtime, scenario) = (runtime.to_owned(), name.to_owned());
+                cx.sink.emit(Event::Problem { runtime, scenario, stage: "lab".to_owned(), why });
+                return true;
+            }
+        }
+    } else {
+        None
+    };
+    let address = if in_lab { cx.lab_address() } else { Ipv4Addr::UNSPECIFIED };
+    let Some(spec) = Spec::solo(name, address, cx.layout.proxy()) else { return true };
+    // The closing of a semaphore is not part of a run.
+    let permit = cx.jobs.acquire().await.ok();
+    let Some(mut agent) = Agent::start(cx, runtime, name, "agent", spec, None).await else { return false };
+    let params = cx.params(in_lab.then_some(address));
+    let mut asks: Vec<Ask> =
+        all().filter(|p| p.specs.contains(&name)).map(|p| ask(p.id, "", &params, Value::Null)).collect();
+    if name.starts_with("netfilter") {
+        let proxy = cx.proxy_target();
+        for (backend, base) in [("legacy", 60), ("nft", 80)] {
+            let more = json!({"backend": backend, "base": cx.layout.witness(base).to_string(), "proxy": proxy});
+            asks.push(ask("netfilter", backend, &params, more));
+        }
+        asks.push(ask("battery", "", &params, Value::Null));
+    }
+    let end = agent.run(name.starts_with("netfilter"), asks).await;
+    if let (Some(lab), true) = (&lab, name == "plain") {
+        host_side(cx, lab, &agent, runtime).await;
+    }
+    if let (Some(lab), BatchEnd::Finished, true) = (&lab, end, in_lab) {
+        drain(cx, lab, runtime, name).await;
+    }
+    agent.stop().await;
+    drop(permit);
+    true
+}
+
+/// What the host sees of a sandbox that runs: the engine's word for its runtime, its tasks, its processes.
+async fn host_side(cx: &Cx, lab: &crate::lab::Lab, agent: &Agent, runtime: &str) {
+    let ended = match agent.ended().await {
+        Ok(e) => e,
+        Err(e) => return agent.observe("engine", "runtime.asked", Outcome::broken(e.to_string())),
+    };
+    agent.observe(
+        "engine",
+        "runtime.asked",
+        if ended.runtime == runtime {
+            Outcome::allowed(format!("inspect says {}", ended.runtime))
+        } else {
+            Outcome::refused("another runtime", format!("inspect says {}", ended.runtime))
+        },
+    );
+    let comm = cx.sink.events().into_iter().rev().find_map(|e| match e {
+        Event::Observed { runtime: r, scenario, fact, .. }
+            if r == runtime && scenario == "plain" && fact.name == "comm" =>
+        {
+            match fact.outcome {
+                Outcome::Value { value } => Some(value),
+                _ => None,
+            }
+        }
+        _ => None,
+    });
+    let absent = format!("awfp{}", crate::random_hex(5));
+    for (name, comm) in
+        [("comm.found", comm.unwrap_or_default()), ("comm.absent", absent), ("comm.helper", "awf-probe".to_owned())]
+    {
+        let outcome = match lab.helper.ask(LabAsk::FindComm { comm }).await {
+            Ok(Answer::Tasks { pids }) => Outcome::value(pids.len()),
+            Ok(other) => Outcome::broken(format!("{other:?}")),
+            Err(e) => Outcome::broken(e.to_string()),
+        };
+        agent.observe("host", name, outcome);
+    }
+    if let Some(pid) = ended.pid.and_then(|p| i32::try_from(p).ok()) {
+        match lab.helper.ask(LabAsk::Process { pid }).await {
+            Ok(Answer::Processes { chain }) => {
+                cx.sink.emit(Event::HostProcesses { runtime: runtime.to_owned(), chain });
+            }
+            Ok(other) => agent.observe("host", "processes", Outcome::broken(format!("{other:?}"))),
+            Err(e) => agent.observe("host", "processes", Outcome::broken(e.to_string())),
+        }
+    }
+}

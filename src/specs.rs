@@ -1,0 +1,197 @@
+//! The sandboxes a run makes: what differs between them is what a probe and its control differ by.
+
+use std::net::Ipv4Addr;
+
+/// The network a sandbox is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Net {
+    /// Loopback only.
+    None,
+    /// The lab's bridge, at this address.
+    Lab(Ipv4Addr),
+    /// The internal bridge, at this address.
+    Internal(Ipv4Addr),
+    /// The namespace of another container.
+    Join(String),
+    /// The host's.
+    Host,
+}
+
+/// Where the host's programs are mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Toolbox {
+    /// Nowhere.
+    None,
+    /// At their own paths, read-only.
+    Root,
+    /// Below `/host`, read-only, as AWF does it.
+    Host,
+}
+
+/// A seccomp profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seccomp {
+    /// None.
+    Unconfined,
+    /// One that refuses getcpu, and prctl(PR_GET_DUMPABLE), with ENOMSG.
+    Marker,
+}
+
+/// How a sandbox is configured.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Name, as conditions in the catalogue use it.
+    pub name: String,
+    /// Network.
+    pub net: Net,
+    /// Capabilities added to the engine's default set.
+    pub cap_add: Vec<&'static str>,
+    /// Capabilities dropped from it.
+    pub cap_drop: Vec<&'static str>,
+    /// no-new-privileges.
+    pub no_new_privs: bool,
+    /// Seccomp profile.
+    pub seccomp: Seccomp,
+    /// Without the engine's masked and read-only paths.
+    pub unmasked: bool,
+    /// Memory and swap limit in bytes.
+    pub memory: Option<i64>,
+    /// Pids limit.
+    pub pids: Option<i64>,
+    /// Thousandths of a CPU.
+    pub cpu_milli: Option<i64>,
+    /// Weight against other containers; the engine's default is 1024.
+    pub cpu_shares: Option<i64>,
+    /// The host's programs.
+    pub toolbox: Toolbox,
+    /// The run's volume at /host/work (writable) and /host/read-only, and the credential mask.
+    pub workspace: bool,
+    /// Extra environment.
+    pub env: Vec<String>,
+    /// Static hosts entries.
+    pub extra_hosts: Vec<String>,
+}
+
+impl Spec {
+    /// A sandbox with the engine's default capabilities, no seccomp, no network.
+    pub fn plain(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            net: Net::None,
+            cap_add: vec![],
+            cap_drop: vec![],
+            no_new_privs: false,
+            seccomp: Seccomp::Unconfined,
+            unmasked: false,
+            memory: None,
+            pids: None,
+            cpu_milli: None,
+            cpu_shares: None,
+            toolbox: Toolbox::None,
+            workspace: false,
+            env: vec![],
+            extra_hosts: vec![],
+        }
+    }
+
+    /// AWF's agent: its capabilities, no-new-privileges, limits and mounts.
+    pub fn awf(name: &str) -> Self {
+        Self {
+            cap_add: vec!["SYS_CHROOT", "SYS_ADMIN"],
+            cap_drop: vec!["NET_RAW", "SYS_PTRACE", "SYS_MODULE", "SYS_RAWIO", "MKNOD"],
+            no_new_privs: true,
+            memory: Some(6 << 30),
+            pids: Some(1000),
+            ..Self::plain(name)
+        }
+    }
+
+    /// AWF's init container: NET_ADMIN and NET_RAW, nothing else, with the host's iptables.
+    pub fn init(name: &str, joins: &str) -> Self {
+        Self {
+            net: Net::Join(joins.to_owned()),
+            cap_add: vec!["NET_ADMIN", "NET_RAW"],
+            cap_drop: vec!["ALL"],
+            toolbox: Toolbox::Root,
+            ..Self::plain(name)
+        }
+    }
+
+    /// The solo spec of this name, for a sandbox that stands at `address` if it needs the lab.
+    pub fn solo(name: &str, address: Ipv4Addr, proxy: Ipv4Addr) -> Option<Self> {
+        let plain = Self::plain(name);
+        let netfilter = Self { net: Net::Lab(address), toolbox: Toolbox::Root, ..plain.clone() };
+        Some(match name {
+            "plain" => plain,
+            "bare" => Self { cap_drop: vec!["ALL"], ..plain },
+            "unmasked" => Self { unmasked: true, ..plain },
+            "marker" => Self { seccomp: Seccomp::Marker, ..plain },
+            "memory" => Self { memory: Some(64 << 20), ..plain },
+            "pids" => Self { pids: Some(60), ..plain },
+            // Heavy against the run's other sandboxes, so that what holds it back is the quota.
+            "cpu" => Self { cpu_milli: Some(250), cpu_shares: Some(65_536), ..plain },
+            "unlimited" => Self { cpu_shares: Some(65_536), ..plain },
+            "awf" => Self {
+                toolbox: Toolbox::Host,
+                workspace: true,
+                env: proxy_env("proxy.awf-probe.test"),
+                ..Self::awf(name)
+            },
+            "dns" => Self {
+                net: Net::Lab(address),
+                extra_hosts: vec![format!("static.awf-probe.test:{proxy}")],
+                ..Self::awf(name)
+            },
+            "netfilter" => Self { cap_add: vec!["NET_ADMIN", "NET_RAW"], ..netfilter },
+            "netfilter-noraw" => Self { cap_add: vec!["NET_ADMIN"], cap_drop: vec!["NET_RAW"], ..netfilter },
+            _ => return None,
+        })
+    }
+
+    /// Whether it stands in the lab.
+    pub fn in_lab(name: &str) -> bool {
+        matches!(name, "dns" | "netfilter" | "netfilter-noraw")
+    }
+}
+
+/// The solo specs, the slow ones first.
+pub const SOLO: &[&str] = &[
+    "netfilter",
+    "netfilter-noraw",
+    "dns",
+    "awf",
+    "cpu",
+    "unlimited",
+    "plain",
+    "memory",
+    "pids",
+    "bare",
+    "unmasked",
+    "marker",
+];
+
+/// AWF's proxy variables; lower-case `http_proxy` is deliberately not among them.
+pub fn proxy_env(host: &str) -> Vec<String> {
+    let url = format!("http://{host}:3128");
+    let mut env: Vec<String> =
+        ["HTTP_PROXY", "HTTPS_PROXY", "https_proxy"].iter().map(|n| format!("{n}={url}")).collect();
+    env.extend(["NO_PROXY", "no_proxy"].iter().map(|n| format!("{n}=localhost,127.0.0.1,::1,0.0.0.0")));
+    env
+}
+
+/// The marker profile.
+pub fn marker_profile() -> String {
+    serde_json::json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "archMap": [
+            {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"]},
+            {"architecture": "SCMP_ARCH_AARCH64", "subArchitectures": ["SCMP_ARCH_ARM"]}
+        ],
+        "syscalls": [
+            {"names": ["getcpu"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOMSG},
+            {"names": ["prctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOMSG,
+             "args": [{"index": 0, "value": libc::PR_GET_DUMPABLE, "op": "SCMP_CMP_EQ"}]}
+        ]
+    })
+    .to_string()
+}
