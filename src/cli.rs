@@ -70,6 +70,15 @@ pub enum Command {
     },
 }
 
+/// The proxy of the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProxyEngine {
+    /// Squid from the toolbox, or the built-in one where there is none.
+    Squid,
+    /// The built-in one.
+    Builtin,
+}
+
 /// How to print a matrix.
 #[derive(Debug, Args)]
 pub struct Output {
@@ -108,6 +117,10 @@ pub struct RunArgs {
     /// The longest one sandbox may take for its probes, such as 90s or 2m.
     #[arg(long, default_value = "120s", value_name = "DURATION", value_parser = duration)]
     pub deadline: Duration,
+    /// Which proxy enforces the domain list: squid (what AWF runs; the built-in one where the toolbox has none) or
+    /// builtin.
+    #[arg(long, default_value = "squid", value_name = "PROXY")]
+    pub proxy: ProxyEngine,
     /// Print the plan and start nothing.
     #[arg(long)]
     pub dry_run: bool,

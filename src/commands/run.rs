@@ -11,6 +11,7 @@ use std::{
 
 use awf_probe_matrix::{Leftovers, Matrix, RunInfo, RuntimeRow, Standing, Verdict};
 use awf_probe_reports::Format;
+use tokio::sync::OnceCell;
 
 use super::{Data, clean, format, print, rendered};
 use crate::{
@@ -112,24 +113,22 @@ async fn measure(
         runtimes: rows,
         plan: plan.cells.clone(),
     });
-    let finish = tokio::select! {
-        finish = stages(docker, info, plan, args, sink, &run, &image) => finish,
+    // Outlives an interruption: its helper must be told to undo what it made, not just be removed.
+    let ground = OnceCell::new();
+    let outcome = tokio::select! {
+        outcome = stages(docker, info, plan, args, sink, &run, &image, &ground) => outcome,
         () = interrupted() => {
             note("interrupted: removing the run's containers, networks, routes and rules");
-            Finish { ground: None, outcome: Err(Error::Interrupted) }
+            Err(Error::Interrupted)
         }
     };
-    let complete = finish.outcome.is_ok();
-    let cleaned = clean_up(docker, info, &run, &image, finish.ground, sink).await;
+    let complete = outcome.is_ok();
+    let cleaned = clean_up(docker, info, &run, &image, ground.into_inner(), sink).await;
     sink.emit(Event::RunFinished { elapsed_ms: millis(begun.elapsed()), complete: complete && cleaned.is_ok() });
-    finish.outcome.and(cleaned)
+    outcome.and(cleaned)
 }
 
-struct Finish {
-    ground: Option<lab::Ground>,
-    outcome: Result<(), Error>,
-}
-
+#[expect(clippy::too_many_arguments, reason = "private, called once")]
 async fn stages(
     docker: &Docker,
     info: &Info,
@@ -138,16 +137,13 @@ async fn stages(
     sink: &Sink,
     run: &str,
     image: &Image,
-) -> Finish {
+    ground: &OnceCell<lab::Ground>,
+) -> Result<(), Error> {
     let helper_runtime = reference(info);
     let draft = common(run, image, std::net::Ipv4Addr::UNSPECIFIED);
-    let ground = match lab::survey(docker, &draft, &helper_runtime, sink).await {
-        Ok(ground) => ground,
-        Err(e) => return Finish { ground: None, outcome: Err(e) },
-    };
+    let ground = ground.get_or_try_init(|| lab::survey(docker, &draft, &helper_runtime, sink)).await?;
     let common = common(run, image, ground.layout.approved());
-    let outcome = with_lab(docker, info, plan, args, sink, image, &ground, common, &helper_runtime).await;
-    Finish { ground: Some(ground), outcome }
+    with_lab(docker, info, plan, args, sink, image, ground, common, &helper_runtime).await
 }
 
 #[expect(clippy::too_many_arguments, reason = "private, called once")]
@@ -177,7 +173,8 @@ async fn with_lab(
     );
     let progress = Progress::new(plan.jobs.iter().map(Vec::len).sum());
     let build = async {
-        let lab = ground.build(docker, &common, helper_runtime, info.host.cpus, sink).await;
+        let squid = args.proxy == crate::cli::ProxyEngine::Squid;
+        let lab = ground.build(docker, &common, helper_runtime, info.host.cpus, squid, sink).await;
         let told = match &lab {
             Ok(_) => None,
             Err(e) => Some(e.to_string()),
@@ -243,8 +240,6 @@ async fn clean_up(
     if let Some(ground) = &ground {
         left.extend(orphans(ground, &ids).await);
         ground.close().await;
-    } else {
-        wait_for_end(docker, &helpers).await;
     }
     let helpers = Made { containers: helpers, ..Made::default() };
     left.extend(docker.remove_made(&helpers).await);
@@ -280,18 +275,6 @@ async fn orphans(ground: &lab::Ground, ids: &[String]) -> Vec<String> {
         }
     }
     left
-}
-
-/// After an interruption nobody holds the helper's input any more, so it is on its way out.
-async fn wait_for_end(docker: &Docker, helpers: &[(String, String, String, bool)]) {
-    for (id, ..) in helpers {
-        for _ in 0..100 {
-            match docker.ended(id).await {
-                Ok(e) if e.running => tokio::time::sleep(Duration::from_millis(50)).await,
-                Ok(_) | Err(_) => break,
-            }
-        }
-    }
 }
 
 /// The runtime of the lab's own containers: runc by name where there is one, never a candidate by default.

@@ -153,6 +153,7 @@ impl Ground {
         common: &Common,
         runtime: &str,
         cpus: u64,
+        squid: bool,
         sink: &Sink,
     ) -> Result<Lab, Error> {
         let layout = self.layout.clone();
@@ -203,7 +204,7 @@ impl Ground {
                 ],
             })
             .await?;
-        let table = 20_000 + u32::from_str_radix(&common.run[..4], 16).unwrap_or(0) % 10_000;
+        let table = table(&common.run);
         self.helper
             .ask(Ask::Routes {
                 link: link.clone(),
@@ -219,7 +220,7 @@ impl Ground {
         lab_links.extend(bridges.iter().map(|(b, _)| b.clone()));
         self.helper.ask(Ask::Tap { subnets: subnets.clone(), lab_links }).await?;
         let mut lab = Lab { layout, helper: Arc::clone(&self.helper), witness, proxy: None, link, mac, cpus };
-        lab.start_proxy(docker, common, runtime, sink).await?;
+        lab.start_proxy(docker, common, runtime, squid, sink).await?;
         Ok(lab)
     }
 
@@ -261,20 +262,25 @@ impl Ground {
         helper.close().await;
         docker.remove(&helper.id).await?;
         let after = after?;
-        let marks = [format!("awfp{}", &common.run[..8]), common.run.clone()];
-        let subnets: Vec<String> =
-            self.layout.lab.iter().map(ToString::to_string).chain([self.layout.document.to_string()]).collect();
+        // Another run may use the same documentation range at the same time, but neither table nor subnets.
+        let mut marks = vec![common.run.clone(), format!("table {} ", table(&common.run))];
+        marks.extend(self.layout.lab.iter().map(|base| base.to_string().trim_end_matches(".0").to_owned() + "."));
         let appeared = after.iter().filter(|l| !self.before.contains(l)).map(|l| format!("+ {l}"));
         let gone = self.before.iter().filter(|l| !after.contains(l)).map(|l| format!("- {l}"));
-        let (ours, others) = appeared.chain(gone).partition(|l| {
-            marks.iter().any(|m| l.contains(m)) || subnets.iter().any(|s| l.contains(s.trim_end_matches(".0")))
-        });
+        let (ours, others) = appeared.chain(gone).partition(|l| marks.iter().any(|m| l.contains(m)));
         Ok(Leftovers { ours, others, checked: true })
     }
 }
 
 impl Lab {
-    async fn start_proxy(&mut self, docker: &Docker, common: &Common, runtime: &str, sink: &Sink) -> Result<(), Error> {
+    async fn start_proxy(
+        &mut self,
+        docker: &Docker,
+        common: &Common,
+        runtime: &str,
+        squid: bool,
+        sink: &Sink,
+    ) -> Result<(), Error> {
         let spec = Spec { net: Net::Lab(self.layout.proxy()), toolbox: Toolbox::Root, ..Spec::plain("proxy") };
         let how = Start {
             runtime,
@@ -285,7 +291,7 @@ impl Lab {
             aliases: vec!["proxy.awf-probe.test".to_owned()],
         };
         let proxy = Arc::new(Role::start(docker, common, &spec, how, sink).await?);
-        let squid = ["/usr/sbin/squid", "/sbin/squid"].iter().any(|p| std::path::Path::new(p).exists());
+        let squid = squid && ["/usr/sbin/squid", "/sbin/squid"].iter().any(|p| std::path::Path::new(p).exists());
         let ask = |engine: &str| Ask::Proxy {
             engine: engine.to_owned(),
             port: PROXY_PORT,
@@ -362,4 +368,9 @@ fn lines(answer: Answer) -> Result<Vec<String>, Error> {
         Answer::Lines { lines } => Ok(lines),
         other => Err(Error::Bug(format!("expected lines, got {other:?}"))),
     }
+}
+
+/// Number of a run's routing table.
+fn table(run: &str) -> u32 {
+    20_000 + run.get(..4).and_then(|r| u32::from_str_radix(r, 16).ok()).unwrap_or(0) % 10_000
 }

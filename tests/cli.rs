@@ -1,0 +1,163 @@
+//! The command line without an engine: wrong words, exit codes, and engines that are absent, mute or forbidden.
+
+use std::{
+    os::unix::net::UnixListener,
+    path::Path,
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+fn probe(args: &[&str], engine: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_awf-probe"))
+        .args(args)
+        .env("DOCKER_HOST", engine)
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("the executable starts")
+}
+
+const NOWHERE: &str = "unix:///nonexistent/docker.sock";
+
+#[track_caller]
+fn fails(output: &Output, code: i32, words: &[&str]) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(output.stdout.is_empty(), "results only on stdout, and this is none");
+    for word in words {
+        assert!(stderr.contains(word), "{word:?} is not in: {stderr}");
+    }
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn a_wrong_flag_is_usage() {
+    fails(&probe(&["run", "--runtimes", "runc"], NOWHERE), 2, &["--runtime"]);
+    fails(&probe(&["run", "--all", "--runtime", "runc"], NOWHERE), 2, &["cannot be used with"]);
+    fails(&probe(&["run", "--deadline", "soon"], NOWHERE), 2, &["number and a unit"]);
+    fails(&probe(&["run", "--jobs", "0"], NOWHERE), 2, &["--jobs"]);
+    fails(&probe(&["run", "--format", "tabel"], NOWHERE), 2, &["table"]);
+}
+
+#[test]
+fn a_bad_glob_is_usage_before_the_engine_is_asked() {
+    fails(&probe(&["run", "--only", "netfilter.[a"], NOWHERE), 2, &["is not a glob", "awf-probe list"]);
+}
+
+#[test]
+fn an_unknown_capability_is_usage_and_names_the_nearest() {
+    fails(&probe(&["explain", "seccomp.erno"], NOWHERE), 2, &["did you mean seccomp.errno?"]);
+}
+
+#[test]
+fn no_engine_says_where_it_looked_and_what_to_do() {
+    for command in [&["run"][..], &["doctor"], &["clean"]] {
+        fails(&probe(command, NOWHERE), 4, &["/nonexistent/docker.sock", "scripts/setup"]);
+    }
+    fails(&probe(&["run"], "tcp://203.0.113.1:2375"), 4, &["tcp://203.0.113.1:2375"]);
+}
+
+#[test]
+fn an_engine_that_never_answers_is_given_up() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let path = dir.path().join("mute.sock");
+    let listener = UnixListener::bind(&path).expect("bind");
+    let mute = std::thread::spawn(move || {
+        // Accepts and keeps the connections open until the test is over.
+        let mut open = Vec::new();
+        listener.set_nonblocking(true).expect("nonblocking");
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(14) {
+            open.extend(listener.accept());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let output = probe(&["run"], &format!("unix://{}", path.display()));
+    fails(&output, 4, &["does not answer", "10 s"]);
+    mute.join().expect("listener");
+}
+
+#[test]
+fn a_forbidden_socket_says_so() {
+    use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+    let dir = tempfile::tempdir().expect("tempdir");
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    let path = dir.path().join("root-only.sock");
+    let _listener = UnixListener::bind(&path).expect("bind");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    let copy = dir.path().join("awf-probe");
+    std::fs::copy(env!("CARGO_BIN_EXE_awf-probe"), &copy).expect("copy");
+    let mut command = Command::new(&copy);
+    command.arg("run").env("DOCKER_HOST", format!("unix://{}", path.display()));
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    } else {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("chmod");
+    }
+    fails(&command.output().expect("starts"), 4, &["ermission denied", "group that owns the socket"]);
+}
+
+#[test]
+fn a_journal_that_cannot_be_used_says_why() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let judge = |text: &str| {
+        let path = dir.path().join("journal.jsonl");
+        std::fs::write(&path, text).expect("write");
+        probe(&["judge", "--from", path.to_str().expect("utf-8")], NOWHERE)
+    };
+    fails(&judge(""), 4, &["no run-started"]);
+    fails(&judge("not json\n"), 4, &["line 1"]);
+    fails(&probe(&["judge", "--from", "/nonexistent/journal"], NOWHERE), 4, &["/nonexistent/journal"]);
+}
+
+#[test]
+fn list_and_explain_need_no_engine() {
+    let list = probe(&["list", "--format", "json"], NOWHERE);
+    assert_eq!(list.status.code(), Some(0));
+    let all: Vec<serde_json::Value> = serde_json::from_slice(&list.stdout).expect("an array");
+    assert!(all.len() >= 50, "{} capabilities", all.len());
+    assert!(all.iter().all(|c| c["id"].is_string() && c["control"].as_str().is_some_and(|s| !s.is_empty())));
+    let explain = probe(&["explain", "netns.dnat.legacy", "--from", "/nonexistent"], NOWHERE);
+    assert_eq!(explain.status.code(), Some(0));
+    let text = String::from_utf8_lossy(&explain.stdout);
+    for part in ["Why AWF cares", "How it is measured", "Control", "Expected", "What to do about a fail", "No report"] {
+        assert!(text.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let script = format!("{} list | head -n 1", env!("CARGO_BIN_EXE_awf-probe"));
+    let output = Command::new("/bin/sh").args(["-c", &script]).output().expect("sh");
+    assert!(output.status.success());
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn judging_a_real_journal_gives_the_exit_code_of_its_verdicts() {
+    let journal = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/samples/journals").join(name);
+    let judge = |path: &Path| probe(&["judge", "--from", path.to_str().expect("utf-8"), "--format", "json"], NOWHERE);
+    let whole = judge(&journal("runc.jsonl"));
+    assert_eq!(whole.status.code(), Some(0), "{}", String::from_utf8_lossy(&whole.stderr));
+    // The same journal without its last lines is a run that was cut off: whatever it saw, it is not 0.
+    let text = std::fs::read_to_string(journal("runc.jsonl")).expect("sample");
+    let cut: Vec<&str> = text.lines().take(text.lines().count() / 2).collect();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let path = dir.path().join("cut.jsonl");
+    std::fs::write(&path, cut.join("\n")).expect("write");
+    let code = judge(&path).status.code();
+    assert!(matches!(code, Some(1 | 3)), "{code:?}");
+}
+
+#[test]
+fn help_of_every_subcommand_has_examples_and_exit_codes() {
+    let top = String::from_utf8_lossy(&probe(&["--help"], NOWHERE).stdout).into_owned();
+    for (code, _) in awf_probe::error::Exit::ALL {
+        assert!(top.contains(&format!("\n  {}  ", code as u8)), "exit code {} is not in --help", code as u8);
+    }
+    for command in ["run", "list", "explain", "judge", "doctor", "clean"] {
+        let help = probe(&[command, "--help"], NOWHERE);
+        assert_eq!(help.status.code(), Some(0));
+        assert!(String::from_utf8_lossy(&help.stdout).contains("Example"), "{command}");
+        assert!(top.contains(command));
+    }
+}

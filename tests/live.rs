@@ -1,0 +1,255 @@
+//! The command on a real engine: what it leaves behind, however it ends. Fails where no engine answers.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use awf_probe::{commands::Data, engine::docker::Docker, event::Event, journal, judge::judge};
+use awf_probe_matrix::{Matrix, Verdict};
+
+/// The tests compare the whole host with before, so they take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn probe(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_awf-probe"));
+    command.args(args).env("NO_COLOR", "1");
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    probe(args).output().expect("the executable starts")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Everything of the host a run could leave something in.
+#[derive(Debug, PartialEq, Eq)]
+struct Host {
+    rules: String,
+    links: String,
+    routes: String,
+    filter: String,
+    made: Vec<String>,
+}
+
+fn host() -> Host {
+    let text = |program: &str, args: &[&str]| {
+        let out = Command::new(program).args(args).output().expect(program);
+        assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    let names = |links: &str| {
+        let mut names: Vec<&str> = links.lines().filter_map(|l| l.split_whitespace().nth(1)).collect();
+        names.sort_unstable();
+        names.join("\n")
+    };
+    Host {
+        rules: text("ip", &["rule"]),
+        links: names(&text("ip", &["-o", "link"])),
+        routes: text("ip", &["route", "show", "table", "all"]),
+        filter: text("iptables", &["-S"]) + &text("iptables", &["-t", "nat", "-S"]),
+        made: tokio::runtime::Runtime::new().expect("runtime").block_on(async {
+            let docker = Docker::connect().await.expect("an engine answers");
+            let made = docker.made_by(None).await.expect("it lists");
+            made.into_iter().map(|(run, made)| format!("{run}: {made:?}")).collect()
+        }),
+    }
+}
+
+fn judged(out: &Path) -> Matrix {
+    let data = Data::load().expect("data");
+    let events = journal::read(&out.join("journal.jsonl")).expect("journal");
+    judge(&events, &data.catalogue, &data.models, &data.products)
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir).expect("old scratch");
+    }
+    dir
+}
+
+/// Starts a run and waits until its lab stands.
+fn start_and_wait(out: &Path) -> Child {
+    let child = probe(&["run", "--runtime", "runc", "--out", out.to_str().expect("utf-8")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let begun = Instant::now();
+    loop {
+        let text = std::fs::read_to_string(out.join("journal.jsonl")).unwrap_or_default();
+        if text.contains("\"event\":\"lab-up\"") && text.contains("netns[") {
+            return child;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "the lab did not come up: {text}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn signal(child: &Child, signal: i32) {
+    let pid = i32::try_from(child.id()).expect("pid");
+    // SAFETY: the pid is a child that has not been reaped.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
+
+#[test]
+fn a_run_leaves_the_host_as_it_was_and_says_so() {
+    let _turn = turn();
+    let (out, before) = (scratch("narrow"), host());
+    let output = run(&["run", "--runtime", "runc", "--only", "seccomp.*", "--out", out.to_str().expect("utf-8")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(host(), before);
+    let matrix = judged(&out);
+    assert!(matrix.leftovers.checked && matrix.leftovers.ours.is_empty(), "{:?}", matrix.leftovers);
+    assert!(matrix.cells.iter().all(|c| c.id.starts_with("seccomp.") && c.verdict == Verdict::Pass));
+    let report = std::fs::read_to_string(out.join("report.json")).expect("report");
+    assert_eq!(awf_probe_reports::read(&report).expect("valid"), matrix, "the report is the journal, judged");
+}
+
+#[test]
+fn ctrl_c_removes_everything_and_keeps_the_journal() {
+    let _turn = turn();
+    let (out, before) = (scratch("interrupted"), host());
+    let child = start_and_wait(&out);
+    signal(&child, libc::SIGINT);
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(stderr(&output).contains("removing the run's containers"), "{}", stderr(&output));
+    assert_eq!(host(), before);
+    let events = journal::read(&out.join("journal.jsonl")).expect("journal");
+    assert!(matches!(events.last(), Some(Event::RunFinished { complete: false, .. })));
+    assert!(out.join("report.json").exists());
+}
+
+#[test]
+fn kill_9_leaves_no_rule_and_the_next_run_removes_the_rest() {
+    let _turn = turn();
+    let (out, before) = (scratch("killed"), host());
+    let mut child = start_and_wait(&out);
+    signal(&child, libc::SIGKILL);
+    child.wait().expect("reaped");
+    let begun = Instant::now();
+    while host().rules != before.rules {
+        assert!(begun.elapsed() < Duration::from_secs(5), "rules are left: {}", host().rules);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // The helper is gone a moment after its rules; until then the run counts as alive and is left alone.
+    loop {
+        let output = run(&["clean"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        if String::from_utf8_lossy(&output.stdout).contains("removed:") {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "nothing was removed: {}", stderr(&output));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(host(), before);
+    let again = run(&["clean"]);
+    assert!(String::from_utf8_lossy(&again.stdout).contains("nothing was left"));
+}
+
+#[test]
+fn two_runs_at_once_do_not_disturb_each_other() {
+    let _turn = turn();
+    let (a, b, before) = (scratch("twin-a"), scratch("twin-b"), host());
+    let start = |out: &Path| {
+        let out = out.to_str().expect("utf-8").to_owned();
+        probe(&["run", "--runtime", "runc", "--only", "egress.*", "--out", &out])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts")
+    };
+    let children = [start(&a), start(&b)];
+    for child in children {
+        let output = child.wait_with_output().expect("ends");
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{}", stderr(&output));
+    }
+    assert_eq!(host(), before);
+    let (a, b) = (judged(&a), judged(&b));
+    let verdicts = |m: &Matrix| m.cells.iter().map(|c| (c.name(), c.verdict, c.result)).collect::<Vec<_>>();
+    assert_eq!(verdicts(&a), verdicts(&b));
+    assert!(a.cells.iter().all(|c| c.verdict.is_conclusive()));
+}
+
+#[test]
+fn squid_and_the_built_in_proxy_give_the_same_verdicts() {
+    let _turn = turn();
+    let of = |proxy: &str| {
+        let out = scratch(proxy);
+        let path = out.to_str().expect("utf-8").to_owned();
+        let output = run(&["run", "--runtime", "runc", "--only", "egress.*", "--proxy", proxy, "--out", &path]);
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{}", stderr(&output));
+        judged(&out)
+    };
+    let (squid, builtin) = (of("squid"), of("builtin"));
+    assert!(squid.run.proxy.starts_with("squid"), "{}", squid.run.proxy);
+    assert!(builtin.run.proxy.starts_with("builtin"), "{}", builtin.run.proxy);
+    let verdicts = |m: &Matrix| m.cells.iter().map(|c| (c.name(), c.verdict, c.result)).collect::<Vec<_>>();
+    assert_eq!(verdicts(&squid), verdicts(&builtin));
+}
+
+#[test]
+fn an_unknown_runtime_is_refused_with_the_registered_ones() {
+    let _turn = turn();
+    let output = run(&["run", "--runtime", "runk"]);
+    assert_eq!(output.status.code(), Some(4));
+    let text = stderr(&output);
+    assert!(text.contains("registered runtimes are:") && text.contains("did you mean \"runc\"?"), "{text}");
+}
+
+#[test]
+fn an_output_that_cannot_be_written_stops_the_run_before_it_starts() {
+    let _turn = turn();
+    let before = host();
+    let output = run(&["run", "--runtime", "runc", "--out", "/proc/nowhere"]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(stderr(&output).contains("cannot write /proc/nowhere"), "{}", stderr(&output));
+    assert_eq!(host(), before);
+}
+
+#[test]
+fn a_full_disk_is_said_and_everything_is_removed() {
+    let _turn = turn();
+    let before = host();
+    let out = scratch("full");
+    std::fs::create_dir_all(&out).expect("scratch");
+    // /dev/full refuses every write with ENOSPC.
+    std::os::unix::fs::symlink("/dev/full", out.join("journal.jsonl")).expect("symlink");
+    let output = run(&["run", "--runtime", "runc", "--only", "image.*", "--out", out.to_str().expect("utf-8")]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(stderr(&output).contains("No space left"), "{}", stderr(&output));
+    assert_eq!(host(), before);
+}
+
+#[test]
+fn a_dry_run_starts_nothing() {
+    let _turn = turn();
+    let before = host();
+    let output = run(&["run", "--all", "--dry-run"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("cells from"));
+    assert_eq!(host(), before);
+}
+
+#[test]
+fn doctor_knows_every_registered_runtime_and_leaves_nothing() {
+    let _turn = turn();
+    let before = host();
+    let output = run(&["doctor"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{}", stderr(&output));
+    assert!(text.contains("runtime runc:") && text.contains("a sandbox starts in"), "{text}");
+    assert_eq!(host(), before);
+}
