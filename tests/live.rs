@@ -160,6 +160,29 @@ fn kill_9_leaves_no_rule_and_the_next_run_removes_the_rest() {
 }
 
 #[test]
+fn a_helper_that_was_killed_is_cleaned_up_after() {
+    let _turn = turn();
+    let (out, before) = (scratch("helperless"), host());
+    let mut child = start_and_wait(&out);
+    signal(&child, libc::SIGKILL);
+    child.wait().expect("reaped");
+    // The helper, too, at once: nobody undoes its rules.
+    let helper = Command::new("docker")
+        .args(["ps", "-q", "--no-trunc", "--filter", "label=awf-probe.role=helper"])
+        .output()
+        .expect("docker");
+    for id in String::from_utf8_lossy(&helper.stdout).lines() {
+        drop(Command::new("docker").args(["kill", "-s", "KILL", id]).output().expect("docker"));
+    }
+    let begun = Instant::now();
+    while host() != before {
+        assert!(begun.elapsed() < Duration::from_secs(20), "left: {:?}", host());
+        let output = run(&["clean"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn two_runs_at_once_do_not_disturb_each_other() {
     let _turn = turn();
     let (a, b, before) = (scratch("twin-a"), scratch("twin-b"), host());

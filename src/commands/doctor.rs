@@ -33,14 +33,7 @@ pub async fn run() -> Result<Exit, Error> {
     findings.extend(host());
     let executable = Executable::own()?;
     let image = docker.ensure_image(&executable).await?;
-    let common = Common {
-        run: crate::random_hex(4),
-        image: image.tag.clone(),
-        lab: String::new(),
-        internal: String::new(),
-        volume: String::new(),
-        resolver: std::net::IpAddr::from([203, 0, 113, 53]),
-    };
+    let common = super::run::common(&crate::random_hex(4), &image, std::net::Ipv4Addr::UNSPECIFIED);
     for name in inventory::resolve(&info, &[], true)? {
         findings.push(runtime(&docker, &info, &common, &name).await);
     }
@@ -180,12 +173,12 @@ fn meaning(error: &str) -> &'static str {
 
 /// Can the lab's helper do its work?
 async fn helper(docker: &Docker, info: &Info, common: &Common) -> Finding {
-    let runtime = if info.runtimes.contains_key("runc") { "runc" } else { &info.host.default_runtime };
+    let runtime = super::run::reference(info);
     let sink = match Sink::create(None) {
         Ok(sink) => sink,
         Err(e) => return finding(Some(false), e.to_string(), ""),
     };
-    match lab::survey(docker, common, runtime, &sink).await {
+    match lab::survey(docker, common, &runtime, &sink).await {
         Ok(ground) => {
             let text = format!("helper starts; free ranges: {} for the witness", ground.layout.document_cidr);
             let ground = Arc::new(ground);

@@ -278,11 +278,12 @@ async fn orphans(ground: &lab::Ground, ids: &[String]) -> Vec<String> {
 }
 
 /// The runtime of the lab's own containers: runc by name where there is one, never a candidate by default.
-fn reference(info: &Info) -> String {
+pub fn reference(info: &Info) -> String {
     if info.runtimes.contains_key("runc") { "runc".to_owned() } else { info.host.default_runtime.clone() }
 }
 
-fn common(run: &str, image: &Image, resolver: std::net::Ipv4Addr) -> Common {
+/// Names of a run.
+pub fn common(run: &str, image: &Image, resolver: std::net::Ipv4Addr) -> Common {
     Common {
         run: run.to_owned(),
         image: image.tag.clone(),

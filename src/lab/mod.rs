@@ -23,6 +23,7 @@ use crate::{
         role::Role,
         roles::wire::{Answer, Ask},
     },
+    progress::note,
     specs::{Net, Spec, Toolbox},
 };
 
@@ -109,9 +110,21 @@ pub struct Ground {
     pub layout: Layout,
 }
 
+/// Removes rules and routes of dead runs whose helper could not. Returns what was removed.
+pub async fn sweep(docker: &Docker, common: &Common, runtime: &str, sink: &Sink) -> Result<Vec<String>, Error> {
+    let helper = start_helper(docker, common, runtime, sink).await?;
+    let removed = helper.ask(Ask::Sweep).await.and_then(lines);
+    helper.close().await;
+    docker.remove(&helper.id).await?;
+    removed
+}
+
 /// Starts the helper, looks at the host, chooses ranges. Nothing is changed yet.
 pub async fn survey(docker: &Docker, common: &Common, runtime: &str, sink: &Sink) -> Result<Ground, Error> {
     let helper = Arc::new(start_helper(docker, common, runtime, sink).await?);
+    for removed in lines(helper.ask(Ask::Sweep).await?)? {
+        note(&format!("removed what an earlier run left: {removed}"));
+    }
     let before = lines(helper.ask(Ask::Snapshot).await?)?;
     let seed = u32::from_str_radix(common.run.get(..4).unwrap_or("0"), 16).unwrap_or(0);
     let lab = (0..60).map(|i| format!("10.213.{}.0/24", (seed + i * 7) % 250)).collect();

@@ -34,9 +34,9 @@ impl<'a> View<'a> {
                 out.push(Reason { runtime: clean(&row.name), cells: Vec::new(), verdict: None, text });
                 continue;
             }
-            let mut seen: HashMap<(Verdict, &str), usize> = HashMap::new();
+            let mut seen: HashMap<(Verdict, String), usize> = HashMap::new();
             for cell in cells.iter().filter(|c| c.runtime == row.name) {
-                let at = *seen.entry((cell.verdict, cell.reason.as_str())).or_insert_with(|| {
+                let at = *seen.entry((cell.verdict, self.group(cell))).or_insert_with(|| {
                     let text = clean(&cell.reason);
                     out.push(Reason {
                         runtime: clean(&row.name),
@@ -50,6 +50,27 @@ impl<'a> View<'a> {
             }
         }
         out
+    }
+
+    /// Cells of one group share a line: those with the same reason or, folded, those of one family, model and iptables
+    /// backend, for which the first reason speaks.
+    fn group(&self, cell: &Cell) -> String {
+        if self.style.full {
+            return cell.reason.clone();
+        }
+        let family = cell.id.split('.').next().unwrap_or_default();
+        if !["netfilter", "netns", "egress"].contains(&family) {
+            return cell.reason.clone();
+        }
+        if cell.verdict == Verdict::NotApplicable {
+            return cell.id.clone();
+        }
+        if family == "netns" {
+            return format!("netns {:?}", cell.model);
+        }
+        let backend = cell.id.rsplit('.').next().filter(|s| s.starts_with("legacy") || s.starts_with("nft"));
+        let stage = (cell.model.as_deref(), cell.backend.as_deref(), backend);
+        format!("{family} {stage:?}")
     }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! The table: a default route through the witness, a blackhole behind it, a `throw` for each lab subnet.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -180,6 +181,31 @@ fn remove_leftovers(netlink: &mut Netlink, table: u32) -> Result<()> {
         leftover.unmake(netlink).with_context(|| format!("remove leftover {leftover}"))?;
     }
     Ok(())
+}
+
+/// Removes marked rules and routes of runs that are dead: none of their bridges and none of their links exists any
+/// more. Happens when a helper was itself killed. Returns what was removed.
+pub(super) fn sweep(netlink: &mut Netlink) -> Result<Vec<String>> {
+    let links = net::links(netlink)?;
+    let routes: Vec<Route> =
+        net::routes(netlink)?.into_iter().filter(|r| r.protocol == MARK && r.table > 255).collect();
+    let rules: Vec<Rule> = net::rules(netlink)?.into_iter().filter(|r| r.protocol == MARK && r.table > 255).collect();
+    let tables: BTreeSet<u32> = routes.iter().map(|r| r.table).chain(rules.iter().map(|r| r.table)).collect();
+    let mut removed = Vec::new();
+    for table in tables {
+        let bridge = |rule: &&Rule| rule.table == table && links.iter().any(|l| l.name == rule.iif && l.name != "lo");
+        let linked = |route: &&Route| route.table == table && route.link != 0 && route.kind == libc::RTN_UNICAST;
+        if rules.iter().any(|r| bridge(&r)) || routes.iter().any(|r| linked(&r)) {
+            continue;
+        }
+        let dead_rules = rules.iter().filter(|r| r.table == table).cloned().map(Made::Rule);
+        let dead_routes = routes.iter().filter(|r| r.table == table).cloned().map(Made::Route);
+        for leftover in dead_rules.chain(dead_routes) {
+            leftover.unmake(netlink).with_context(|| format!("remove leftover {leftover}"))?;
+            removed.push(leftover.to_string());
+        }
+    }
+    Ok(removed)
 }
 
 /// Priorities, just below the main table's 32766.

@@ -107,6 +107,8 @@ pub enum Ask {
         /// Full container id.
         id: String,
     },
+    /// Helper. Remove the rules and routes of runs whose bridges and links are all gone. Answers with what was removed.
+    Sweep,
     /// Helper. End the shim of a container that the engine cannot remove: the process `pid`, if it is a containerd
     /// shim whose command line names this container.
     EndShim {
