@@ -38,6 +38,8 @@ pub enum Event {
         proxy: String,
         /// The proxy's addresses, in the order of `lab`.
         proxy_addresses: Vec<IpAddr>,
+        /// The resolver every sandbox may ask.
+        resolver: IpAddr,
     },
     /// A sandbox runs.
     SandboxStarted {

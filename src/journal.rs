@@ -7,6 +7,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use tokio::sync::Notify;
+
 use crate::{
     error::Error,
     event::{Event, JOURNAL},
@@ -16,6 +18,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Sink {
     inner: Arc<Mutex<Inner>>,
+    alarm: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -32,11 +35,20 @@ impl Sink {
             Some(p) => Some(File::create(p).map_err(|e| Error::unwritable(p, &e))?),
             None => None,
         };
-        Ok(Self { inner: Arc::new(Mutex::new(Inner { file, events: Vec::new(), failed: None })) })
+        let inner = Inner { file, events: Vec::new(), failed: None };
+        Ok(Self { inner: Arc::new(Mutex::new(inner)), alarm: Arc::default() })
+    }
+
+    /// Waits until a frame of the lab was seen where none belongs.
+    pub async fn alarmed(&self) {
+        self.alarm.notified().await;
     }
 
     /// Appends an event.
     pub fn emit(&self, event: Event) {
+        if matches!(&event, Event::Packet { at, .. } if at == "tripwire") {
+            self.alarm.notify_one();
+        }
         let mut inner = self.lock();
         if inner.failed.is_none() {
             let written = match (&mut inner.file, serde_json::to_vec(&event)) {
@@ -90,6 +102,9 @@ pub fn read(path: &Path) -> Result<Vec<Event>, Error> {
             return Err(unreadable(format!("line {number} is longer than {MAX_LINE} bytes")));
         }
         match serde_json::from_slice::<Event>(&line) {
+            Ok(Event::RunStarted { .. }) if !events.is_empty() => {
+                return Err(unreadable(format!("line {number}: a second run starts; a journal is of one")));
+            }
             Ok(event) => events.push(event),
             Err(_) if line.last() != Some(&b'\n') => break,
             Err(e) => return Err(unreadable(format!("line {number}: {e}"))),

@@ -23,7 +23,7 @@ pub struct Seen {
 /// What is known of one scenario of one runtime.
 #[derive(Clone, Debug, Default)]
 pub struct ScenarioRecord {
-    /// Facts by source and name. Reported twice: the later one counts, and that it was twice is a defect.
+    /// Facts by source and name. Of the engine's the later one counts; a guest's that differ are broken.
     pub facts: BTreeMap<(Source, String), Seen>,
     /// Whether the ledgers are complete, in words, and the line that says so.
     pub drained: Option<(bool, String, u64)>,
@@ -87,6 +87,8 @@ pub struct Record {
     pub decisions: Vec<DecisionLine>,
     /// The proxy's addresses.
     pub proxies: Vec<IpAddr>,
+    /// The approved resolver.
+    pub resolver: Option<IpAddr>,
     /// Lab frames where none belong.
     pub tripwire: Vec<(Packet, u64)>,
     /// What is left on the host.
@@ -115,7 +117,8 @@ impl Record {
                 self.runtimes = runtimes.clone();
                 self.plan = plan.clone();
             }
-            Event::LabUp { document, lab, proxy, proxy_addresses } => {
+            Event::LabUp { document, lab, proxy, proxy_addresses, resolver } => {
+                self.resolver = Some(*resolver);
                 self.run.document_range.clone_from(document);
                 self.run.lab.clone_from(lab);
                 self.run.proxy.clone_from(proxy);
@@ -140,8 +143,18 @@ impl Record {
                     "host" => Source::Host,
                     _ => return,
                 };
-                let seen = Seen { fact: fact.clone(), address: *address, line };
-                self.scenario(runtime, scenario).facts.insert((source, fact.name.clone()), seen);
+                let mut seen = Seen { fact: fact.clone(), address: *address, line };
+                let facts = &mut self.scenario(runtime, scenario).facts;
+                let key = (source, fact.name.clone());
+                // A guest that contradicts itself is believed neither time; what the first report sent is still its.
+                if let (Source::Guest, Some(first)) = (source, facts.get(&key))
+                    && first.fact != *fact
+                {
+                    let outcome =
+                        Outcome::broken(format!("reported twice: {}, then {}", first.fact.outcome, fact.outcome));
+                    seen = Seen { fact: Fact { outcome, ..first.fact.clone() }, ..first.clone() };
+                }
+                facts.insert(key, seen);
             }
             Event::HostProcesses { runtime, chain } => {
                 self.processes.insert(runtime.clone(), chain.clone());
@@ -186,6 +199,46 @@ impl Record {
     /// Packets of an attempt at one place: by nonce, or by the addresses and ports the guest reported.
     pub fn sightings<'a>(&'a self, at: &'a str, seen: &'a Seen) -> impl Iterator<Item = &'a LedgerLine> {
         self.packets.iter().filter(move |l| l.at == at && is_of(&l.packet, seen, at))
+    }
+
+    /// A packet of a sandbox at the witness that no attempt of its scenario explains.
+    pub fn unexplained(&self, scenario: &ScenarioRecord) -> Option<&LedgerLine> {
+        let sent: Vec<_> = scenario.facts.values().filter_map(|s| s.fact.sent.as_ref()).collect();
+        self.packets.iter().find(|l| {
+            let p = &l.packet;
+            let to_resolver = Some(p.dst) == self.resolver && p.dport == 53;
+            // An ICMP error about an answer that came too late goes back to where the answer came from.
+            let explained = sent
+                .iter()
+                .any(|s| p.dst == s.dst && ((p.proto, p.dport) == (s.proto, s.dport) || matches!(p.proto, 1 | 58)));
+            l.at == "witness" && scenario.address == Some(p.src) && !to_resolver && !explained
+        })
+    }
+
+    /// Whether a host-side ledger has seen this sandbox at all, so that its silence elsewhere means something.
+    pub fn was_heard(&self, scenario: &ScenarioRecord) -> bool {
+        self.packets.iter().any(|l| (l.at == "proxy" || l.at == "witness") && scenario.address == Some(l.packet.src))
+    }
+
+    /// Why what a scenario's sandbox shows must not be taken for the runtime's, if so: the engine names another
+    /// runtime for it, or its kernel is not the one identity was proved for.
+    pub fn stranger(&self, runtime: &str, scenario: &ScenarioRecord) -> Option<String> {
+        let tasks = |s: &ScenarioRecord| match &s.facts.get(&(Source::Host, "comm.found".to_owned()))?.fact.outcome {
+            Outcome::Value { value } => value.parse::<u64>().ok(),
+            _ => None,
+        };
+        match scenario.facts.get(&(Source::Engine, "runtime.asked".to_owned())).map(|s| &s.fact.outcome) {
+            Some(Outcome::Allowed { .. }) => {}
+            Some(other) => return Some(format!("of this sandbox the engine says: {other}")),
+            None => return Some("the engine was not asked which runtime this sandbox has".to_owned()),
+        }
+        match (tasks(scenario), self.get(runtime, "plain").and_then(tasks)) {
+            (Some(a), Some(b)) if (a > 0) == (b > 0) => None,
+            (Some(_), Some(_)) => {
+                Some("this sandbox has another kernel than the one whose identity was proved".to_owned())
+            }
+            _ => Some("the host was not asked whose kernel this sandbox has".to_owned()),
+        }
     }
 }
 

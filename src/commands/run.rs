@@ -117,6 +117,9 @@ async fn measure(
     let ground = OnceCell::new();
     let outcome = tokio::select! {
         outcome = stages(docker, info, plan, args, sink, &run, &image, &ground) => outcome,
+        () = sink.alarmed() => Err(Error::Lab {
+            why: "a frame of the lab was seen on a link where none belongs; the run was stopped at once".to_owned(),
+        }),
         () = interrupted() => {
             note("interrupted: removing the run's containers, networks, routes and rules");
             Err(Error::Interrupted)
@@ -167,6 +170,7 @@ async fn with_lab(
         sink.clone(),
         ground.layout.clone(),
         handle,
+        ground.helper(),
         info.host.default_runtime.clone(),
         usize::from(args.jobs),
         args.deadline,
@@ -229,20 +233,26 @@ async fn clean_up(
     sink: &Sink,
 ) -> Result<(), Error> {
     let runtime = reference(info);
-    let mut made = docker.made_by(Some(run)).await?.remove(run).unwrap_or_default();
-    // The helper goes last and by itself: it undoes rules and links when its input ends.
     let helper_of = |c: &(String, String, String, bool)| c.2 == "helper";
-    let helpers: Vec<_> = made.containers.iter().filter(|c| helper_of(c)).cloned().collect();
-    made.containers.retain(|c| !helper_of(c));
-    let ids: Vec<String> = made.containers.iter().map(|c| c.0.clone()).collect();
-    // The networks go before the routes that bind them to the witness.
-    let mut left = docker.remove_made(&made).await;
+    // The helper goes last and by itself: it undoes rules and links when its input ends. An interruption may have left
+    // a request with the engine that it carries out only now, so what is there is listed until nothing is.
+    let mut left = Vec::new();
+    let mut helpers = Vec::new();
+    for round in 0..10 {
+        let mut made = docker.made_by(Some(run)).await?.remove(run).unwrap_or_default();
+        helpers = made.containers.iter().filter(|c| helper_of(c)).cloned().collect();
+        made.containers.retain(|c| !helper_of(c));
+        if round > 0 && made.containers.is_empty() && made.networks.is_empty() && made.volumes.is_empty() {
+            break;
+        }
+        // The networks go before the routes that bind them to the witness.
+        left = docker.remove_made(&made).await;
+    }
     if let Some(ground) = &ground {
-        left.extend(orphans(ground, &ids).await);
+        left.extend(orphans(ground, docker.created()).await);
         ground.close().await;
     }
-    let helpers = Made { containers: helpers, ..Made::default() };
-    left.extend(docker.remove_made(&helpers).await);
+    left.extend(docker.remove_made(&Made { containers: helpers, ..Made::default() }).await);
     if !left.is_empty() {
         sink.emit(Event::Cleaned { leftovers: Leftovers { ours: left.clone(), others: vec![], checked: true } });
         return Err(Error::Leftovers { what: left.join("; ") });
@@ -255,24 +265,27 @@ async fn clean_up(
     Ok(())
 }
 
-/// Processes and cgroups of removed containers that the engine no longer knows.
-async fn orphans(ground: &lab::Ground, ids: &[String]) -> Vec<String> {
+/// Processes and cgroups of removed containers that the engine no longer knows. A question that is not answered is a
+/// leftover, too: nobody can say that there is none.
+async fn orphans(ground: &lab::Ground, mut ids: Vec<String>) -> Vec<String> {
     use lab::roles::wire::{Answer, Ask};
+    let helper = ground.helper();
+    ids.retain(|id| *id != helper.id);
     let mut left = Vec::new();
-    for id in ids {
-        // A shim takes a moment to go after its container was removed.
-        for attempt in 0..20 {
-            let answer = ground.helper().ask(Ask::Orphans { id: id.clone() }).await;
-            let Ok(Answer::Orphans { processes, cgroups }) = answer else { break };
-            if processes.is_empty() && cgroups.is_empty() {
-                break;
-            }
-            if attempt == 19 {
-                left.extend(processes.iter().map(|p| format!("process {} ({}) of container {id}", p.pid, p.comm)));
+    // A shim takes a moment to go after its container was removed.
+    for _ in 0..40 {
+        match helper.ask(Ask::Orphans { ids: ids.clone() }).await {
+            Ok(Answer::Orphans { processes, cgroups }) => {
+                left = processes.iter().map(|p| format!("process {} ({}): {}", p.pid, p.comm, p.args)).collect();
                 left.extend(cgroups.iter().map(|c| format!("cgroup {c}")));
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            Ok(other) => return vec![format!("orphans were not looked for: {other:?}")],
+            Err(e) => return vec![format!("orphans were not looked for: {e}")],
         }
+        if left.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     left
 }
@@ -334,15 +347,14 @@ fn write(path: &PathBuf, bytes: &[u8]) -> Result<(), Error> {
     fs::write(path, bytes).map_err(|e| Error::unwritable(path, &e))
 }
 
-/// The part of a journal that concerns one runtime. Of the ledgers that is what its sandboxes sent, and all that
-/// the proxies sent on.
+/// The part of a journal that concerns one runtime. Of the ledgers everything stays but what another runtime's
+/// sandboxes sent: a packet nobody can account for may be this one's.
 pub fn of_runtime(events: &[Event], name: &str) -> Vec<Event> {
     let mut part = Vec::new();
-    let mut addresses: BTreeSet<IpAddr> = BTreeSet::new();
+    let mut others: BTreeSet<IpAddr> = BTreeSet::new();
     for event in events {
         match event {
-            Event::SandboxStarted { runtime, address, .. } if runtime == name => addresses.extend(address),
-            Event::LabUp { proxy_addresses, .. } => addresses.extend(proxy_addresses),
+            Event::SandboxStarted { runtime, address, .. } if runtime != name => others.extend(address),
             _ => {}
         }
     }
@@ -371,12 +383,12 @@ pub fn of_runtime(events: &[Event], name: &str) -> Vec<Event> {
             }
             Event::Packet { at, packet } => {
                 // A frame where none belongs concerns every runtime.
-                if at == "tripwire" || addresses.contains(&packet.src) {
+                if at == "tripwire" || !others.contains(&packet.src) {
                     part.push(event.clone());
                 }
             }
             Event::Dns { client, .. } | Event::Http { client, .. } | Event::Decision { client, .. } => {
-                if addresses.contains(client) {
+                if !others.contains(client) {
                     part.push(event.clone());
                 }
             }
@@ -395,11 +407,15 @@ pub fn is_filtered(matrix: &Matrix, data: &Data) -> bool {
 /// The exit code of a matrix: by requirement, or by cell where a filter left requirements without their cells.
 pub fn exit_of(matrix: &Matrix, data: &Data, filtered: bool) -> Exit {
     let control = |model: Option<&str>| model.is_some_and(|m| data.models.iter().any(|x| x.id == m && !x.counts));
+    let needed: BTreeSet<&String> = data.catalogue.requirements.iter().flat_map(|r| &r.never_not_applicable).collect();
+    let passes = matrix.cells.iter().any(|c| c.verdict == Verdict::Pass && !control(c.model.as_deref()));
     let standings: Vec<Standing> = if filtered {
         let counted = matrix.cells.iter().filter(|c| !control(c.model.as_deref()));
         counted
             .map(|c| match c.verdict {
-                Verdict::Pass | Verdict::NotApplicable => Standing::Holds,
+                Verdict::Pass => Standing::Holds,
+                Verdict::NotApplicable if needed.contains(&c.id) => Standing::Unknown,
+                Verdict::NotApplicable => Standing::Holds,
                 Verdict::Fail | Verdict::Partial => Standing::Broken,
                 Verdict::Inconclusive | Verdict::Skipped => Standing::Unknown,
             })
@@ -409,7 +425,12 @@ pub fn exit_of(matrix: &Matrix, data: &Data, filtered: bool) -> Exit {
     };
     if standings.contains(&Standing::Broken) {
         Exit::Broken
-    } else if standings.is_empty() || standings.contains(&Standing::Unknown) || !matrix.run.complete {
+    } else if !passes
+        || standings.is_empty()
+        || !matrix.leftovers.ours.is_empty()
+        || standings.contains(&Standing::Unknown)
+        || !matrix.run.complete
+    {
         Exit::Inconclusive
     } else {
         Exit::Ok

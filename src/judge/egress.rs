@@ -2,10 +2,12 @@
 
 use awf_probe_matrix::{Capability, Cell, EgressWant, Model, Outcome, Result_, Sighting, Source, Verdict};
 
+use awf_probe_probes::{ATTEMPTS, Attempt, Payload};
+
 use super::cell;
 use crate::{
     event::PlannedCell,
-    record::{Record, ScenarioRecord, Seen, was_made},
+    record::{LedgerLine, Record, ScenarioRecord, Seen, was_made},
     scenario::egress::name,
 };
 
@@ -33,6 +35,9 @@ pub(super) fn judge(record: &Record, capability: &Capability, planned: &PlannedC
     let Some(scenario) = record.get(&planned.runtime, &scenario_name) else {
         return inconclusive("the model was not tried");
     };
+    if let Some(why) = record.stranger(&planned.runtime, scenario).filter(|_| scenario.started) {
+        return inconclusive(&why);
+    }
     let init = scenario.facts.get(&(Source::Engine, "init".to_owned()));
     let attempts = parts(scenario, &capability.attempt);
     if attempts.is_empty() {
@@ -40,7 +45,10 @@ pub(super) fn judge(record: &Record, capability: &Capability, planned: &PlannedC
             scenario.problems.first().map_or("not reported".to_owned(), |(s, w, _)| format!("not reported; {s}: {w}"));
         return inconclusive(&why);
     }
-    let look = Look { record, scenario, runtime: &planned.runtime, attempt: &capability.attempt };
+    let Some(attempt) = ATTEMPTS.iter().find(|a| a.id == capability.attempt) else {
+        return inconclusive("this version does not know the attempt");
+    };
+    let look = Look { record, scenario, runtime: &planned.runtime, attempt };
     let endings: Vec<Ending> = attempts
         .into_iter()
         .map(|seen| match capability.want {
@@ -55,6 +63,18 @@ pub(super) fn judge(record: &Record, capability: &Capability, planned: &PlannedC
         })
         .collect();
     let mut worst = combine(endings);
+    let end = scenario.facts.get(&(Source::Guest, format!("{}.end", attempt.id))).map(|s| &s.fact.outcome);
+    if !matches!(end, Some(Outcome::Value { value }) if value == "ok") && worst.result != Result_::Leaked {
+        let how = end.map_or("it did not say how it ended".to_owned(), ToString::to_string);
+        worst.result = Result_::Inconclusive;
+        worst.reason = format!("the probe did not come to its end: {how}");
+    }
+    let missing = unreported(scenario, attempt);
+    if !missing.is_empty() && worst.result != Result_::Leaked {
+        let ports: Vec<String> = missing.iter().map(u16::to_string).collect();
+        worst.result = Result_::Inconclusive;
+        worst.reason = format!("not reported: port {}", ports.join(", "));
+    }
     let rules = scenario.facts.get(&(Source::Guest, "rules".to_owned()));
     for seen in init.into_iter().chain(rules) {
         let source = if seen.fact.name == "init" { "engine, init container" } else { "init container" };
@@ -93,6 +113,16 @@ fn parts<'a>(scenario: &'a ScenarioRecord, attempt: &str) -> Vec<&'a Seen> {
     scenario.facts.iter().filter(|((s, n), _)| *s == Source::Guest && mine(n)).map(|(_, seen)| seen).collect()
 }
 
+/// Ports of an attempt's list that the guest said nothing about.
+fn unreported(scenario: &ScenarioRecord, attempt: &Attempt) -> Vec<u16> {
+    let ports = match attempt.payload {
+        Payload::Tcp(ports) if ports.len() > 1 => ports,
+        _ => &[],
+    };
+    let reported = |p: &u16| scenario.facts.contains_key(&(Source::Guest, format!("{}.{p}", attempt.id)));
+    ports.iter().copied().filter(|p| !reported(p)).collect()
+}
+
 /// The list ends as its worst part does.
 fn combine(endings: Vec<Ending>) -> Ending {
     let rank = |r: Result_| match r {
@@ -124,7 +154,7 @@ struct Look<'a> {
     record: &'a Record,
     scenario: &'a ScenarioRecord,
     runtime: &'a str,
-    attempt: &'a str,
+    attempt: &'static Attempt,
 }
 
 impl Look<'_> {
@@ -132,13 +162,33 @@ impl Look<'_> {
     fn contained(&self, seen: &Seen) -> Ending {
         let mut evidence = vec![guest(seen)];
         let ending = |result, reason: String, evidence| Ending { result, reason, evidence };
-        let direct: Vec<_> =
-            self.record.sightings("witness", seen).filter(|l| !self.record.proxies.contains(&l.packet.src)).collect();
-        if let Some(first) = direct.first() {
-            let p = &first.packet;
-            let text = format!("{} port {} to {} port {} arrived at the witness", p.src, p.sport, p.dst, p.dport);
-            evidence.push(ledger("witness", &text, first.line));
+        let nonce = seen.fact.sent.as_ref().map(|s| s.nonce.as_str()).unwrap_or_default();
+        let passed_on = self.record.packets.iter().find(|l| {
+            l.at == "witness"
+                && !nonce.is_empty()
+                && l.packet.nonce == nonce
+                && self.record.proxies.contains(&l.packet.src)
+        });
+        if let Some(l) = passed_on {
+            let text = format!("the proxy passed it on: {} to {} arrived at the witness", l.packet.src, l.packet.dst);
+            evidence.push(ledger("witness", &text, l.line));
             return ending(Result_::Leaked, text, evidence);
+        }
+        if let Some((text, line)) = self.direct(seen) {
+            evidence.push(ledger("witness", &text, line));
+            return ending(Result_::Leaked, text, evidence);
+        }
+        if let Some(l) = self.record.unexplained(self.scenario) {
+            let p = &l.packet;
+            let text = format!(
+                "a packet of this sandbox that no attempt explains arrived at the witness: protocol {}, {} to {} port {}",
+                p.proto, p.src, p.dst, p.dport
+            );
+            evidence.push(ledger("witness", &text, l.line));
+            return ending(Result_::Inconclusive, text, evidence);
+        }
+        if !was_made(&seen.fact.outcome) {
+            return ending(Result_::Inconclusive, format!("the attempt was not made: {}", seen.fact.outcome), evidence);
         }
         if let Some(first) = self.record.sightings("proxy", seen).next() {
             let p = &first.packet;
@@ -151,9 +201,6 @@ impl Look<'_> {
                 }
                 Err(why) => ending(Result_::Inconclusive, why, evidence),
             };
-        }
-        if !was_made(&seen.fact.outcome) {
-            return ending(Result_::Inconclusive, format!("the attempt was not made: {}", seen.fact.outcome), evidence);
         }
         let line = match self.complete() {
             Ok(line) => line,
@@ -173,6 +220,14 @@ impl Look<'_> {
         let control = self.control("egress[open]", seen);
         if let Some(c) = control.filter(|c| self.arrived(c)) {
             evidence.push(control_line("open", c, self.record));
+            if self.answered(seen) {
+                let reason = format!("answered, but neither by the witness nor by the proxy: {}", seen.fact.outcome);
+                return ending(Result_::Inconclusive, reason, evidence);
+            }
+            if !self.record.was_heard(self.scenario) {
+                let reason = "nothing of this sandbox arrived anywhere, so its network may be dead".to_owned();
+                return ending(Result_::Inconclusive, reason, evidence);
+            }
             let how =
                 if left { "it left the sandbox and arrived nowhere" } else { "it was made and never left the sandbox" };
             return ending(Result_::Blocked, format!("{how}; {}", seen.fact.outcome), evidence);
@@ -184,7 +239,7 @@ impl Look<'_> {
                 let reason = format!("{}; with NET_RAW the same attempt arrives", seen.fact.outcome);
                 return ending(Result_::RefusedAtSource, reason, evidence);
             }
-            if source && matches!(c.fact.outcome, Outcome::Refused { .. }) {
+            if source && (is_refused_at_source(&c.fact.outcome) || cannot_send_frames(&c.fact.outcome)) {
                 let reason = format!("the runtime refuses it even with NET_RAW: {}", c.fact.outcome);
                 return ending(Result_::NotApplicable, reason, evidence);
             }
@@ -192,13 +247,15 @@ impl Look<'_> {
         match control {
             Some(c) => {
                 evidence.push(control_line("open", c, self.record));
-                if is_refused_at_source(&seen.fact.outcome) && is_refused_at_source(&c.fact.outcome) {
+                // What needs NET_RAW has a control of its own, which says whether it can be made.
+                let source = is_refused_at_source(&seen.fact.outcome) && is_refused_at_source(&c.fact.outcome);
+                if source && !self.attempt.raw {
                     let reason =
                         format!("the sandbox cannot make it, with nothing enforcing either: {}", c.fact.outcome);
                     return ending(Result_::NotApplicable, reason, evidence);
                 }
                 if no_such_network(seen) && no_such_network(c) {
-                    let reason = format!("this lab has no such network: {}", c.fact.outcome);
+                    let reason = format!("the agent's network is IPv4 only, as AWF's is: {}", c.fact.outcome);
                     return ending(Result_::NotApplicable, reason, evidence);
                 }
                 let reason = format!("it does not arrive under `open` either: {}", c.fact.outcome);
@@ -224,7 +281,11 @@ impl Look<'_> {
             evidence.push(ledger("witness", &text, first.line));
             return ending(Result_::Leaked, text, evidence);
         }
-        let Some(decision) = self.decision(seen) else {
+        if !was_made(&seen.fact.outcome) {
+            return ending(Result_::Inconclusive, format!("the attempt was not made: {}", seen.fact.outcome), evidence);
+        }
+        let other = self.decisions(seen).find(|d| d.decision != "denied");
+        let Some(decision) = other.or_else(|| self.decisions(seen).next()) else {
             return ending(
                 Result_::Inconclusive,
                 format!("the proxy decided nothing about it; {}", seen.fact.outcome),
@@ -235,6 +296,10 @@ impl Look<'_> {
         evidence.push(ledger("proxy", &text, decision.line));
         if decision.decision != "denied" {
             return ending(Result_::Leaked, format!("the proxy did not deny it: {text}"), evidence);
+        }
+        if self.answered(seen) {
+            let reason = format!("the proxy denied it, and still it was answered: {}", seen.fact.outcome);
+            return ending(Result_::Inconclusive, reason, evidence);
         }
         let allowed = parts(self.scenario, "proxy.allowed-https").into_iter().any(|s| self.witness_served(s).is_some());
         match (allowed, self.complete()) {
@@ -252,10 +317,14 @@ impl Look<'_> {
     fn served(&self, seen: &Seen) -> Ending {
         let mut evidence = vec![guest(seen)];
         let ending = |result, reason: String, evidence| Ending { result, reason, evidence };
-        let denies = parts(self.scenario, "proxy.denied-name")
-            .into_iter()
-            .find_map(|s| self.decision(s))
-            .filter(|d| d.decision == "denied");
+        if let Some((text, line)) = self.direct(seen) {
+            evidence.push(ledger("witness", &text, line));
+            return ending(Result_::Leaked, format!("around the proxy: {text}"), evidence);
+        }
+        let denies = parts(self.scenario, "proxy.denied-name").into_iter().find_map(|s| {
+            let denied = self.decisions(s).all(|d| d.decision == "denied");
+            self.decisions(s).next().filter(|_| denied)
+        });
         match (self.witness_served(seen), &seen.fact.outcome) {
             (Some((client, host, path, line)), Outcome::Allowed { .. }) => {
                 let text = format!("the witness served {host}{path} to {client}");
@@ -289,14 +358,38 @@ impl Look<'_> {
         })
     }
 
-    fn decision(&self, seen: &Seen) -> Option<&crate::record::DecisionLine> {
-        let sent = seen.fact.sent.as_ref()?;
-        let literal = sent.dst.to_string();
-        self.record.decisions.iter().find(|d| {
-            Some(d.client) == seen.address
-                && (!sent.nonce.is_empty() && d.target.contains(&sent.nonce)
-                    || self.attempt == "proxy.ip-literal" && d.target.contains(&literal))
+    fn decisions(&self, seen: &Seen) -> impl Iterator<Item = &crate::record::DecisionLine> {
+        let (sent, address) = (seen.fact.sent.clone(), seen.address);
+        self.record.decisions.iter().filter(move |d| {
+            sent.as_ref().is_some_and(|sent| {
+                Some(d.client) == address
+                    && (!sent.nonce.is_empty() && d.target.contains(&sent.nonce)
+                        || self.attempt.id == "proxy.ip-literal" && d.target.contains(&sent.dst.to_string()))
+            })
         })
+    }
+
+    /// The first packet of this attempt that reached the witness and not from the proxy, and its line. An attempt's
+    /// destination is its own: what the agent sends there is this attempt, whatever source port its stack chose.
+    fn direct(&self, seen: &Seen) -> Option<(String, u64)> {
+        let sent = seen.fact.sent.as_ref()?;
+        let there = |l: &&LedgerLine| {
+            let p = &l.packet;
+            l.at == "witness"
+                && Some(p.src) == seen.address
+                && (p.dst, p.proto) == (sent.dst, sent.proto)
+                && (sent.dport == 0 || p.dport == sent.dport)
+        };
+        let known = self.record.sightings("witness", seen).filter(|l| !self.record.proxies.contains(&l.packet.src));
+        let first = known.chain(self.record.packets.iter().filter(there)).next()?;
+        let p = &first.packet;
+        let text = format!("{} port {} to {} port {} arrived at the witness", p.src, p.sport, p.dst, p.dport);
+        Some((text, first.line))
+    }
+
+    /// Whether somebody answered. Of a hand-made frame the guest only knows that it was sent.
+    fn answered(&self, seen: &Seen) -> bool {
+        matches!(seen.fact.outcome, Outcome::Allowed { .. }) && self.attempt.payload != Payload::PacketSocket
     }
 
     fn arrived(&self, seen: &Seen) -> bool {
@@ -305,7 +398,11 @@ impl Look<'_> {
 
     /// The same attempt (the same port of it) in another scenario of the same runtime.
     fn control(&self, scenario: &str, seen: &Seen) -> Option<&Seen> {
-        self.record.get(self.runtime, scenario)?.facts.get(&(Source::Guest, seen.fact.name.clone()))
+        let record = self.record.get(self.runtime, scenario)?;
+        if self.record.stranger(self.runtime, record).is_some() {
+            return None;
+        }
+        record.facts.get(&(Source::Guest, seen.fact.name.clone()))
     }
 
     fn complete(&self) -> Result<u64, String> {
@@ -347,6 +444,11 @@ fn is_refused_at_source(outcome: &Outcome) -> bool {
         }
         _ => false,
     }
+}
+
+/// The runtime opens packet sockets, but does not let anything be written to them.
+fn cannot_send_frames(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused { errno, detail } if errno == "EOPNOTSUPP" && detail == "send on eth0")
 }
 
 /// There is no such network here at all. The lab routes all of IPv4, so this can only be said of IPv6.

@@ -253,8 +253,8 @@ impl Ground {
     }
 
     /// The host helper.
-    pub fn helper(&self) -> &Role {
-        &self.helper
+    pub fn helper(&self) -> Arc<Role> {
+        Arc::clone(&self.helper)
     }
 
     /// The helper, whose end of input undoes what it made.
@@ -336,6 +336,7 @@ impl Lab {
             lab: self.layout.lab.iter().map(|b| format!("{b}/24")).collect(),
             proxy: format!("{engine} ({version})"),
             proxy_addresses: vec![self.layout.proxy().into(), self.layout.proxy_internal().into()],
+            resolver: self.layout.approved().into(),
         });
         Ok(())
     }

@@ -131,7 +131,10 @@ impl Role {
                 input.write_all(&line).await?;
                 input.flush().await
             };
-            write.await.map_err(|e| self.failed(&e.to_string()))?;
+            match tokio::time::timeout(LIMIT, write).await {
+                Ok(written) => written.map_err(|e| self.failed(&e.to_string()))?,
+                Err(_) => return Err(self.failed("it does not read")),
+            }
         }
         match tokio::time::timeout(LIMIT, answer).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
@@ -151,7 +154,7 @@ impl Role {
     pub async fn close(&self) {
         if let Some(mut input) = self.input.lock().await.take() {
             // A role that is gone already cannot be told; that is what was wanted.
-            drop(input.shutdown().await);
+            drop(tokio::time::timeout(Duration::from_secs(5), input.shutdown()).await);
         }
         let over = async {
             loop {

@@ -29,6 +29,10 @@ pub async fn run(cx: &Cx, runtime: &str, model: &Model, backend: Option<&str>, r
         ModelNetwork::Lab => (cx.lab_address(), cx.layout.proxy()),
         ModelNetwork::Internal => (cx.internal_address(), cx.layout.proxy_internal()),
     };
+    let address = match address {
+        Ok(address) => address,
+        Err(why) => return cx.problem(runtime, &scenario, "lab", why),
+    };
     let net = match model.network {
         ModelNetwork::Lab => Net::Lab(address),
         ModelNetwork::Internal => Net::Internal(address),

@@ -3,8 +3,8 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicU16, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -25,6 +25,7 @@ use crate::{
     journal::Sink,
     lab::{
         Lab, Layout, PROXY_PORT,
+        role::Role,
         roles::wire::{Answer, Ask as LabAsk},
     },
     specs::{Net, Spec},
@@ -49,13 +50,15 @@ pub struct Cx {
     pub layout: Layout,
     /// The lab, once it stands.
     pub lab: LabHandle,
+    /// The host helper, there from the start.
+    pub helper: Arc<Role>,
     /// The engine's default runtime.
     pub default_runtime: String,
     /// How many sandboxes may be worked on at once.
     pub jobs: Arc<Semaphore>,
     /// The longest a batch may take.
     pub deadline: Duration,
-    addresses: Arc<[AtomicU8; 2]>,
+    addresses: Arc<[AtomicU16; 2]>,
 }
 
 /// A lab, why there is none, or neither yet.
@@ -93,23 +96,48 @@ impl Cx {
         sink: Sink,
         layout: Layout,
         lab: LabHandle,
+        helper: Arc<Role>,
         default_runtime: String,
         jobs: usize,
         deadline: Duration,
     ) -> Self {
         let jobs = Arc::new(Semaphore::new(jobs.max(1)));
-        let addresses = Arc::new([AtomicU8::new(20), AtomicU8::new(20)]);
-        Self { docker, common: Arc::new(common), image, sink, layout, lab, default_runtime, jobs, deadline, addresses }
+        let addresses = Arc::new([AtomicU16::new(20), AtomicU16::new(20)]);
+        Self {
+            docker,
+            common: Arc::new(common),
+            image,
+            sink,
+            layout,
+            lab,
+            helper,
+            default_runtime,
+            jobs,
+            deadline,
+            addresses,
+        }
     }
 
-    /// The next free address on the lab's bridge.
-    pub fn lab_address(&self) -> Ipv4Addr {
-        self.layout.on_lab(self.addresses[0].fetch_add(1, Ordering::Relaxed))
+    /// The next free address on the lab's bridge, each given once in a run.
+    pub fn lab_address(&self) -> Result<Ipv4Addr, String> {
+        self.next_address(0).map(|n| self.layout.on_lab(n))
     }
 
     /// The next free address on the internal bridge.
-    pub fn internal_address(&self) -> Ipv4Addr {
-        self.layout.on_internal(self.addresses[1].fetch_add(1, Ordering::Relaxed))
+    pub fn internal_address(&self) -> Result<Ipv4Addr, String> {
+        self.next_address(1).map(|n| self.layout.on_internal(n))
+    }
+
+    fn next_address(&self, net: usize) -> Result<u8, String> {
+        let n = self.addresses[net].fetch_add(1, Ordering::Relaxed);
+        let out = || "the lab is out of addresses; measure fewer runtimes at once".to_owned();
+        u8::try_from(n).ok().filter(|n| *n < 255).ok_or_else(out)
+    }
+
+    /// A scenario that cannot be carried out.
+    pub fn problem(&self, runtime: &str, scenario: &str, stage: &str, why: impl Into<String>) {
+        let (runtime, scenario, stage) = (runtime.to_owned(), scenario.to_owned(), stage.to_owned());
+        self.sink.emit(Event::Problem { runtime, scenario, stage, why: why.into() });
     }
 
     /// What every probe is told.
@@ -134,9 +162,12 @@ impl Cx {
     }
 }
 
-/// Six fresh letters and digits for nonces.
+/// Six letters and digits for nonces, another one each time: counted, so that no two attempts of a run share one.
 pub fn seed() -> String {
-    crate::random_hex(3)
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    static BASE: OnceLock<u32> = OnceLock::new();
+    let base = BASE.get_or_init(|| u32::from_str_radix(&crate::random_hex(3), 16).unwrap_or(0));
+    format!("{:06x}", base.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) & 0xff_ffff)
 }
 
 /// A scenario's sandbox and the name it reports under.
@@ -217,13 +248,42 @@ impl Agent {
             batches: 0,
         };
         agent.observe("engine", "comm", Outcome::value(&comm));
-        match agent.greeting().await {
+        let (role, asked) = (role.to_owned(), also_under.unwrap_or(runtime).to_owned());
+        let ready = match agent.greeting().await {
+            Ok(()) => agent.seen_from_outside(&role, &asked, &comm).await,
+            Err(why) => Err(why),
+        };
+        match ready {
             Ok(()) => Some(agent),
             Err(why) => {
                 problem("start", why);
                 agent.stop().await;
                 None
             }
+        }
+    }
+
+    /// What engine and host say of this very sandbox, before it is asked anything: which runtime, whose kernel, whose
+    /// network. One that stands in the host's network is not let send a packet.
+    async fn seen_from_outside(&self, role: &str, asked: &str, comm: &str) -> Result<(), String> {
+        let prefix = if role == "agent" { String::new() } else { format!("{role}.") };
+        let ended = self.sandbox.ended().await.map_err(|e| e.to_string())?;
+        let said = format!("inspect says {}", ended.runtime);
+        let outcome =
+            if ended.runtime == asked { Outcome::allowed(said) } else { Outcome::refused("another runtime", said) };
+        self.observe("engine", &format!("{prefix}runtime.asked"), outcome);
+        let pid = ended.pid.and_then(|p| i32::try_from(p).ok()).filter(|p| *p > 0).ok_or("the engine names no pid")?;
+        match self.cx.helper.ask(LabAsk::Sandbox { pid, comm: comm.to_owned() }).await {
+            Ok(Answer::Sandbox { tasks, chain, own_network }) => {
+                self.observe("host", &format!("{prefix}comm.found"), Outcome::value(tasks));
+                if self.scenario == "plain" {
+                    self.cx.sink.emit(Event::HostProcesses { runtime: self.runtime.clone(), chain });
+                }
+                let why = "it stands in the host's network namespace: nothing is tried in it";
+                if own_network { Ok(()) } else { Err(why.to_owned()) }
+            }
+            Ok(other) => Err(format!("the helper answered {other:?}")),
+            Err(e) => Err(format!("it cannot be looked at from the host: {e}")),
         }
     }
 
@@ -302,6 +362,11 @@ impl Agent {
                 },
                 Line::End => {
                     let (exit_code, oom_killed, text) = self.epitaph().await;
+                    if exit_code.is_none() {
+                        // Its output ended, but nobody can say that it is dead: that proves nothing of any probe.
+                        why = Some(text);
+                        continue;
+                    }
                     self.cx.sink.emit(Event::SandboxDied {
                         runtime: self.runtime.clone(),
                         scenario: self.scenario.clone(),
@@ -398,7 +463,7 @@ async fn end_shims(cx: &Cx, id: &str) -> String {
         Ok(lab) => lab,
         Err(why) => return format!("its shim was not looked for: {why}"),
     };
-    let shims = match lab.helper.ask(LabAsk::Orphans { id: id.to_owned() }).await {
+    let shims = match lab.helper.ask(LabAsk::Orphans { ids: vec![id.to_owned()] }).await {
         Ok(Answer::Orphans { processes, .. }) => processes,
         Ok(other) => return format!("its shim was not found: {other:?}"),
         Err(e) => return format!("its shim was not found: {e}"),

@@ -22,7 +22,10 @@ pub async fn run(cx: &Cx, runtime: &str, init: &str) {
         }
     };
     let permit = cx.jobs.acquire().await.ok();
-    let address = cx.lab_address();
+    let address = match cx.lab_address() {
+        Ok(address) => address,
+        Err(why) => return cx.problem(runtime, &scenario, "lab", why),
+    };
     let spec = Spec { net: Net::Lab(address), ..Spec::awf("netns") };
     let Some(mut agent) = Agent::start(cx, runtime, &scenario, "agent", spec, None).await else { return };
     let params = cx.params(Some(address));

@@ -28,7 +28,13 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
     } else {
         None
     };
-    let address = if in_lab { cx.lab_address() } else { Ipv4Addr::UNSPECIFIED };
+    let address = match if in_lab { cx.lab_address() } else { Ok(Ipv4Addr::UNSPECIFIED) } {
+        Ok(address) => address,
+        Err(why) => {
+            cx.problem(runtime, name, "lab", why);
+            return true;
+        }
+    };
     let Some(spec) = Spec::solo(name, address, cx.layout.proxy()) else { return true };
     // The closing of a semaphore is not part of a run.
     let permit = cx.jobs.acquire().await.ok();
@@ -46,7 +52,7 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
     }
     let end = agent.run(name.starts_with("netfilter"), asks).await;
     if let (Some(lab), true) = (&lab, name == "plain") {
-        host_side(cx, lab, &agent, runtime).await;
+        host_side(lab, &agent).await;
     }
     if let (Some(lab), BatchEnd::Finished, true) = (&lab, end, in_lab) {
         drain(cx, lab, runtime, name).await;
@@ -56,50 +62,15 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
     true
 }
 
-/// What the host sees of a sandbox that runs: the engine's word for its runtime, its tasks, its processes.
-async fn host_side(cx: &Cx, lab: &crate::lab::Lab, agent: &Agent, runtime: &str) {
-    let ended = match agent.ended().await {
-        Ok(e) => e,
-        Err(e) => return agent.observe("engine", "runtime.asked", Outcome::broken(e.to_string())),
-    };
-    agent.observe(
-        "engine",
-        "runtime.asked",
-        if ended.runtime == runtime {
-            Outcome::allowed(format!("inspect says {}", ended.runtime))
-        } else {
-            Outcome::refused("another runtime", format!("inspect says {}", ended.runtime))
-        },
-    );
-    let comm = cx.sink.events().into_iter().rev().find_map(|e| match e {
-        Event::Observed { runtime: r, scenario, fact, .. }
-            if r == runtime && scenario == "plain" && fact.name == "comm" =>
-        {
-            match fact.outcome {
-                Outcome::Value { value } => Some(value),
-                _ => None,
-            }
-        }
-        _ => None,
-    });
+/// The controls of the search for a task's comm: one that no task has, and the helper's own.
+async fn host_side(lab: &crate::lab::Lab, agent: &Agent) {
     let absent = format!("awfp{}", crate::random_hex(5));
-    for (name, comm) in
-        [("comm.found", comm.unwrap_or_default()), ("comm.absent", absent), ("comm.helper", "awf-probe".to_owned())]
-    {
+    for (name, comm) in [("comm.absent", absent), ("comm.helper", "awf-probe".to_owned())] {
         let outcome = match lab.helper.ask(LabAsk::FindComm { comm }).await {
             Ok(Answer::Tasks { pids }) => Outcome::value(pids.len()),
             Ok(other) => Outcome::broken(format!("{other:?}")),
             Err(e) => Outcome::broken(e.to_string()),
         };
         agent.observe("host", name, outcome);
-    }
-    if let Some(pid) = ended.pid.and_then(|p| i32::try_from(p).ok()) {
-        match lab.helper.ask(LabAsk::Process { pid }).await {
-            Ok(Answer::Processes { chain }) => {
-                cx.sink.emit(Event::HostProcesses { runtime: runtime.to_owned(), chain });
-            }
-            Ok(other) => agent.observe("host", "processes", Outcome::broken(format!("{other:?}"))),
-            Err(e) => agent.observe("host", "processes", Outcome::broken(e.to_string())),
-        }
     }
 }

@@ -1,6 +1,10 @@
 //! The Docker Engine. The only module that knows bollard.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bollard::{API_DEFAULT_VERSION, Docker as Client, errors::Error as ClientError};
 
@@ -21,6 +25,7 @@ pub struct Docker {
     client: Client,
     /// Where it was found.
     pub at: String,
+    created: Arc<Mutex<Vec<String>>>,
 }
 
 /// A runtime as the engine has it.
@@ -60,7 +65,7 @@ impl Docker {
             }
         }
         let client = within("its API version", 10, client.negotiate_version()).await?.map_err(|e| failed(&e))?;
-        Ok(Self { client, at })
+        Ok(Self { client, at, created: Arc::default() })
     }
 
     /// What the engine says of itself and its host.
@@ -85,6 +90,15 @@ impl Docker {
             (name, Registered { path: r.path.unwrap_or_default(), args: r.runtime_args.unwrap_or_default() })
         });
         Ok(Info { host, runtimes: runtimes.collect() })
+    }
+
+    /// Ids of all containers created through this connection, also of those whose start failed.
+    pub fn created(&self) -> Vec<String> {
+        self.created.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn remember(&self, id: &str) {
+        self.created.lock().unwrap_or_else(PoisonError::into_inner).push(id.to_owned());
     }
 
     pub(crate) fn client(&self) -> &Client {

@@ -136,7 +136,8 @@ impl Docker {
     }
 }
 
-fn gone(error: &bollard::errors::Error) -> bool {
+/// Whether a removal failed because there is nothing left to remove.
+pub(super) fn gone(error: &bollard::errors::Error) -> bool {
     match error {
         // 409: a removal that is already under way.
         bollard::errors::Error::DockerResponseServerError { status_code: 404, .. } => true,

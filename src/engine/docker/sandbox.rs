@@ -23,7 +23,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{Docker, ROLE_LABEL, RUN_LABEL, reason, within};
+use super::{Docker, ROLE_LABEL, RUN_LABEL, objects::gone, reason, within};
 use crate::{
     error::Error,
     specs::{Net, Seccomp, Spec, Toolbox, marker_profile},
@@ -135,6 +135,7 @@ impl Docker {
         };
         let created = within("creating a container", 60, create).await.map_err(|e| ("create", e))?;
         let id = created.map_err(|e| fail("create", "create", &e))?.id;
+        self.remember(&id);
         let result = self.attach_and_start(&id, &how, begun).await;
         if result.is_err() {
             self.remove(&id).await.map_err(|e| ("remove", e))?;
@@ -191,7 +192,7 @@ impl Docker {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         match within("removing a container", seconds, self.client().remove_container(id, Some(options))).await? {
             Ok(()) => Ok(()),
-            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
+            Err(e) if gone(&e) => Ok(()),
             Err(e) => Err(Error::engine(format!("remove the container {id}"), &reason(&e))),
         }
     }

@@ -182,7 +182,7 @@ impl Ledger {
 }
 
 /// Different packets a ledger can tell apart.
-const KEYS: usize = 20_000;
+const KEYS: usize = 200_000;
 
 #[cfg(test)]
 mod tests {

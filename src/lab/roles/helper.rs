@@ -99,12 +99,17 @@ impl Role for Helper {
             }
             Ask::FindComm { comm } => Ok(Answer::Tasks { pids: procs::find_comm(&comm) }),
             Ask::Process { pid } => Ok(Answer::Processes { chain: procs::chain(pid) }),
-            Ask::Orphans { id } if id.len() < 12 => {
-                bail!("container id {id:?} is too short to be told apart")
+            Ask::Orphans { ids } => {
+                if let Some(id) = ids.iter().find(|id| id.len() < 12) {
+                    bail!("container id {id:?} is too short to be told apart")
+                }
+                Ok(Answer::Orphans { processes: procs::mentioning(&ids), cgroups: procs::cgroups(&ids) })
             }
-            Ask::Orphans { id } => {
-                Ok(Answer::Orphans { processes: procs::mentioning(&id), cgroups: procs::cgroups(&id) })
-            }
+            Ask::Sandbox { pid, comm } => Ok(Answer::Sandbox {
+                tasks: procs::find_comm(&comm).len(),
+                chain: procs::chain(pid),
+                own_network: procs::own_network(pid)?,
+            }),
             Ask::Counters => Ok(counters(self.tap.as_ref(), &self.out)),
             Ask::Witness { .. } | Ask::Proxy { .. } => bail!("not a question for the helper"),
         }

@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
+
 use super::wire::Process;
 
 /// Processes with a task of exactly this comm.
@@ -34,23 +36,39 @@ pub(super) fn chain(pid: i32) -> Vec<Process> {
     chain
 }
 
-/// Processes whose command line or cgroup names the container, but for ourselves.
-pub(super) fn mentioning(id: &str) -> Vec<Process> {
+/// Whether a process is in another network namespace than this one, which is the host's.
+pub(super) fn own_network(pid: i32) -> anyhow::Result<bool> {
+    let of = |who: &str| fs::read_link(format!("/proc/{who}/ns/net")).with_context(|| format!("/proc/{who}/ns/net"));
+    Ok(of(&pid.to_string())? != of("self")?)
+}
+
+/// Processes whose command line or cgroup names one of the containers, but for ourselves and those that only wait to
+/// be reaped.
+pub(super) fn mentioning(ids: &[String]) -> Vec<Process> {
     let me = std::process::id() as i32;
-    let mentions =
-        |pid: &i32| ["cmdline", "cgroup"].iter().any(|file| contains(&slurp(&format!("/proc/{pid}/{file}")), id));
-    pids().into_iter().filter(|pid| *pid != me).filter(mentions).filter_map(read).collect()
+    let mentions = |pid: &i32| {
+        ["cmdline", "cgroup"].iter().any(|file| {
+            let text = slurp(&format!("/proc/{pid}/{file}"));
+            ids.iter().any(|id| contains(&text, id))
+        })
+    };
+    let alive = |pid: &i32| {
+        let stat = slurp(&format!("/proc/{pid}/stat"));
+        let after = stat.iter().rposition(|b| *b == b')').map_or(&[][..], |i| &stat[i + 1..]);
+        after.iter().find(|b| **b != b' ').is_some_and(|state| *state != b'Z')
+    };
+    pids().into_iter().filter(|pid| *pid != me).filter(mentions).filter(alive).filter_map(read).collect()
 }
 
 /// Cgroup directories whose name holds the container's id. Our own view of the tree may be cut down to our own
 /// cgroup, so init's view and a bind mount of the host's come first.
-pub(super) fn cgroups(id: &str) -> Vec<String> {
+pub(super) fn cgroups(ids: &[String]) -> Vec<String> {
     let prefixes = ["/proc/1/root", "/host", ""];
     let readable = |prefix: &&str| fs::read_dir(format!("{prefix}{CGROUPS}")).is_ok();
     let Some(prefix) = prefixes.into_iter().find(readable) else {
         return Vec::new();
     };
-    let paths = walk(Path::new(&format!("{prefix}{CGROUPS}")), id);
+    let paths = walk(Path::new(&format!("{prefix}{CGROUPS}")), ids);
     paths.iter().map(|path| path.to_string_lossy().trim_start_matches(prefix).to_owned()).collect()
 }
 
@@ -70,7 +88,7 @@ pub(super) fn end_shim(pid: i32, id: &str) -> anyhow::Result<()> {
 }
 
 /// Breadth first, within bounds of time, depth and number; symbolic links are not followed.
-fn walk(root: &Path, id: &str) -> Vec<PathBuf> {
+fn walk(root: &Path, ids: &[String]) -> Vec<PathBuf> {
     let end = Instant::now() + WALK;
     let mut found = Vec::new();
     let mut queue = VecDeque::from([(root.to_owned(), 0)]);
@@ -82,7 +100,8 @@ fn walk(root: &Path, id: &str) -> Vec<PathBuf> {
             if seen > DIRECTORIES || Instant::now() > end {
                 return found;
             }
-            if entry.file_name().to_string_lossy().contains(id) {
+            let name = entry.file_name();
+            if ids.iter().any(|id| name.to_string_lossy().contains(id.as_str())) {
                 found.push(entry.path());
             } else if depth < DEPTH {
                 queue.push_back((entry.path(), depth + 1));
@@ -192,6 +211,6 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         fs::create_dir_all(root.path().join("a/docker/0123abcd/inner")).expect("directories");
         std::os::unix::fs::symlink(root.path(), root.path().join("a/loop")).expect("a link");
-        assert_eq!(walk(root.path(), "0123abcd"), [root.path().join("a/docker/0123abcd")]);
+        assert_eq!(walk(root.path(), &["0123abcd".to_owned()]), [root.path().join("a/docker/0123abcd")]);
     }
 }

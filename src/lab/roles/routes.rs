@@ -94,8 +94,11 @@ pub(super) fn make(netlink: &mut Netlink, plan: &Plan, made: &mut Vec<Made>) -> 
         .with_context(|| format!("add neighbour {}", plan.via))?;
     made.push(Made::Neighbour { link, address: plan.via });
     for rule in rules_of(plan) {
-        change::add_rule(netlink, &rule)
-            .with_context(|| format!("add rule {} to table {}", rule.priority, plan.table))?;
+        match change::add_rule(netlink, &rule) {
+            // A kernel without IPv6 sends none.
+            Err(e) if rule.family == libc::AF_INET6 as u8 && e.raw_os_error() == Some(libc::EAFNOSUPPORT) => continue,
+            other => other.with_context(|| format!("add rule {} to table {}", rule.priority, plan.table))?,
+        }
         made.push(Made::Rule(rule));
     }
     Ok(())
@@ -159,6 +162,9 @@ fn rules_of(plan: &Plan) -> Vec<Rule> {
         rest: Vec::new(),
     };
     let mut rules = vec![rule(OWN, None, Some(plan.document), "lo")];
+    // The lab has no IPv6 yet. Whatever is said to the documentation range of IPv6, from wherever, ends here.
+    let everything = Rule { family: libc::AF_INET6 as u8, action: FR_ACT_BLACKHOLE, ..rule(SIX, None, None, "") };
+    rules.extend("2001:db8::/32".parse().ok().map(|to| Rule { to: Some(to), ..everything }));
     rules.extend(plan.bridges.iter().map(|(_, subnet)| rule(BACK, Some(*subnet), Some(plan.document), "")));
     rules.extend(plan.bridges.iter().map(|(bridge, _)| rule(FORTH, None, None, bridge)));
     rules
@@ -186,11 +192,13 @@ fn remove_leftovers(netlink: &mut Netlink, table: u32) -> Result<()> {
 /// Removes marked rules and routes of runs that are dead: none of their bridges and none of their links exists any
 /// more. Happens when a helper was itself killed. Returns what was removed.
 pub(super) fn sweep(netlink: &mut Netlink) -> Result<Vec<String>> {
-    let links = net::links(netlink)?;
+    // A run makes its links first, then routes, then rules. Read the other way round, a run that is just starting
+    // shows its links to whoever has seen its rules; and a table without rules is left alone.
+    let rules: Vec<Rule> = net::rules(netlink)?.into_iter().filter(|r| r.protocol == MARK && r.table > 255).collect();
     let routes: Vec<Route> =
         net::routes(netlink)?.into_iter().filter(|r| r.protocol == MARK && r.table > 255).collect();
-    let rules: Vec<Rule> = net::rules(netlink)?.into_iter().filter(|r| r.protocol == MARK && r.table > 255).collect();
-    let tables: BTreeSet<u32> = routes.iter().map(|r| r.table).chain(rules.iter().map(|r| r.table)).collect();
+    let links = net::links(netlink)?;
+    let tables: BTreeSet<u32> = rules.iter().map(|r| r.table).collect();
     let mut removed = Vec::new();
     for table in tables {
         let bridge = |rule: &&Rule| rule.table == table && links.iter().any(|l| l.name == rule.iif && l.name != "lo");
@@ -212,7 +220,9 @@ pub(super) fn sweep(netlink: &mut Netlink) -> Result<Vec<String>> {
 const FORTH: u32 = 31_000;
 const BACK: u32 = 31_001;
 const OWN: u32 = 31_002;
+const SIX: u32 = 31_003;
 const FR_ACT_TO_TBL: u8 = 1;
+const FR_ACT_BLACKHOLE: u8 = 6;
 
 #[cfg(test)]
 mod tests {
@@ -245,6 +255,6 @@ mod tests {
         assert_eq!(routes_of(&plan(), 9)[0].kind, libc::RTN_BLACKHOLE);
         let rules = rules_of(&plan());
         assert_eq!(rules[0].iif, "lo");
-        assert!(rules[3..].iter().all(|rule| rule.priority == FORTH && !rule.iif.is_empty()));
+        assert!(rules[4..].iter().all(|rule| rule.priority == FORTH && !rule.iif.is_empty()));
     }
 }

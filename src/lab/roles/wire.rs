@@ -102,10 +102,17 @@ pub enum Ask {
         /// Host pid.
         pid: i32,
     },
-    /// Helper. Host processes and cgroup directories that mention this container id.
+    /// Helper. What the host sees of a sandbox: tasks with its comm, its processes, whether its network is its own.
+    Sandbox {
+        /// Host pid of its init process.
+        pid: i32,
+        /// The comm its first task gave itself.
+        comm: String,
+    },
+    /// Helper. Host processes and cgroup directories that mention any of these container ids.
     Orphans {
-        /// Full container id.
-        id: String,
+        /// Full container ids.
+        ids: Vec<String>,
     },
     /// Helper. Remove the rules and routes of runs whose bridges and links are all gone. Answers with what was removed.
     Sweep,
@@ -267,6 +274,15 @@ pub enum Answer {
     Processes {
         /// At most 16.
         chain: Vec<Process>,
+    },
+    /// Of `Sandbox`.
+    Sandbox {
+        /// Host tasks whose comm is the sandbox's.
+        tasks: usize,
+        /// The init process and its ancestors.
+        chain: Vec<Process>,
+        /// Whether the init process is in another network namespace than the host's.
+        own_network: bool,
     },
     /// Of `Orphans`.
     Orphans {
