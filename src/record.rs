@@ -198,7 +198,27 @@ impl Record {
 
     /// Packets of an attempt at one place: by nonce, or by the addresses and ports the guest reported.
     pub fn sightings<'a>(&'a self, at: &'a str, seen: &'a Seen) -> impl Iterator<Item = &'a LedgerLine> {
-        self.packets.iter().filter(move |l| l.at == at && is_of(&l.packet, seen, at))
+        self.packets.iter().filter(move |l| l.at == at && is_of(&l.packet, seen, at) && self.is_not_anothers(l, seen))
+    }
+
+    /// A kernel may use a source port for two destinations at once, and DNAT makes one of them. A flow whose payload
+    /// carries another attempt's nonce, and never this one's, is that other attempt's.
+    fn is_not_anothers(&self, line: &LedgerLine, seen: &Seen) -> bool {
+        let Some(sent) = &seen.fact.sent else { return false };
+        let (p, mut others) = (&line.packet, false);
+        if sent.nonce.is_empty() || p.nonce == sent.nonce {
+            return true;
+        }
+        for l in self.packets.iter().filter(|l| l.at == line.at && !l.packet.nonce.is_empty()) {
+            let q = &l.packet;
+            if (q.src, q.sport, q.dst, q.dport, q.proto) == (p.src, p.sport, p.dst, p.dport, p.proto) {
+                if q.nonce == sent.nonce {
+                    return true;
+                }
+                others = true;
+            }
+        }
+        !others
     }
 
     /// A packet of a sandbox at the witness that no attempt of its scenario explains.

@@ -124,13 +124,12 @@ impl Spec {
         Some(match name {
             "plain" => plain,
             "bare" => Self { cap_drop: vec!["ALL"], ..plain },
-            "unmasked" => Self { unmasked: true, ..plain },
             "marker" => Self { seccomp: Seccomp::Marker, ..plain },
             "memory" => Self { memory: Some(64 << 20), ..plain },
             "pids" => Self { pids: Some(60), ..plain },
             // Heavy against the run's other sandboxes, so that what holds it back is the quota.
             "cpu" => Self { cpu_milli: Some(250), cpu_shares: Some(65_536), ..plain },
-            "unlimited" => Self { cpu_shares: Some(65_536), ..plain },
+            "unlimited" => Self { cpu_shares: Some(65_536), unmasked: true, ..plain },
             "awf" => Self {
                 toolbox: Toolbox::Host,
                 workspace: true,
@@ -155,20 +154,8 @@ impl Spec {
 }
 
 /// The solo specs, the slow ones first.
-pub const SOLO: &[&str] = &[
-    "netfilter",
-    "netfilter-noraw",
-    "dns",
-    "awf",
-    "cpu",
-    "unlimited",
-    "plain",
-    "memory",
-    "pids",
-    "bare",
-    "unmasked",
-    "marker",
-];
+pub const SOLO: &[&str] =
+    &["netfilter", "netfilter-noraw", "dns", "awf", "cpu", "unlimited", "plain", "memory", "pids", "bare", "marker"];
 
 /// AWF's proxy variables; lower-case `http_proxy` is deliberately not among them.
 pub fn proxy_env(host: &str) -> Vec<String> {

@@ -248,7 +248,11 @@ fn every_capability_is_written_out() {
         for (name, text) in texts {
             assert!(!text.trim().is_empty(), "{}: `{name}` is empty", c.id);
         }
-        assert!(!c.sources.is_empty(), "{}: `sources` is empty: an entry of CATALOGUE.md, an issue, source code", c.id);
+        assert!(
+            !c.sources.is_empty(),
+            "{}: `sources` is empty: an experiment others describe, an issue, source code",
+            c.id
+        );
         let all = texts.into_iter().map(|(_, t)| t.clone()).chain(c.sources.iter().cloned()).chain([
             c.id.clone(),
             c.partial_reason.clone(),

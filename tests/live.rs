@@ -91,6 +91,7 @@ fn scratch(name: &str) -> PathBuf {
 }
 
 /// Starts a run and waits until its lab stands.
+#[expect(clippy::zombie_processes, reason = "where the wait is missed the test has failed")]
 fn start_and_wait(out: &Path) -> Child {
     let child = probe(&["run", "--runtime", "runc", "--out", out.to_str().expect("utf-8")])
         .stdout(Stdio::piped())

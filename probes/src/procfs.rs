@@ -18,11 +18,11 @@ pub(crate) const PROBES: &[Probe] = &[
         id: "procfs.mount", about: "mount -t proc … hidepid=2 at /host/proc", specs: &["awf", "bare"], ask: mount
     },
     Probe { id: "procfs.hidepid", about: "another user's process through both mounts", specs: &["awf"], ask: hidepid },
-    Probe { id: "procfs.masked", about: "paths the engine masks", specs: &["awf", "unmasked"], ask: masked },
+    Probe { id: "procfs.masked", about: "paths the engine masks", specs: &["awf", "unlimited"], ask: masked },
     Probe {
         id: "procfs.readonly",
         about: "paths the engine makes read-only",
-        specs: &["awf", "unmasked"],
+        specs: &["awf", "unlimited"],
         ask: readonly,
     },
 ];

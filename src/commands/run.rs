@@ -126,7 +126,7 @@ async fn measure(
         }
     };
     let complete = outcome.is_ok();
-    let cleaned = clean_up(docker, info, &run, &image, ground.into_inner(), sink).await;
+    let cleaned = clean_up(docker, &run, &image, ground.into_inner(), sink).await;
     sink.emit(Event::RunFinished { elapsed_ms: millis(begun.elapsed()), complete: complete && cleaned.is_ok() });
     outcome.and(cleaned)
 }
@@ -226,13 +226,11 @@ async fn one_runtime(cx: &Cx, runtime: &str, jobs: &[Job], progress: &Progress) 
 /// Removes everything with the run's label, lets the helper undo its rules, and compares the host with before.
 async fn clean_up(
     docker: &Docker,
-    info: &Info,
     run: &str,
     image: &Image,
     ground: Option<lab::Ground>,
     sink: &Sink,
 ) -> Result<(), Error> {
-    let runtime = reference(info);
     let helper_of = |c: &(String, String, String, bool)| c.2 == "helper";
     // The helper goes last and by itself: it undoes rules and links when its input ends. An interruption may have left
     // a request with the engine that it carries out only now, so what is there is listed until nothing is.
@@ -248,8 +246,10 @@ async fn clean_up(
         // The networks go before the routes that bind them to the witness.
         left = docker.remove_made(&made).await;
     }
+    let mut compared = None;
     if let Some(ground) = &ground {
         left.extend(orphans(ground, docker.created()).await);
+        compared = Some(ground.leftovers(&common(run, image, ground.layout.approved())).await);
         ground.close().await;
     }
     left.extend(docker.remove_made(&Made { containers: helpers, ..Made::default() }).await);
@@ -257,10 +257,8 @@ async fn clean_up(
         sink.emit(Event::Cleaned { leftovers: Leftovers { ours: left.clone(), others: vec![], checked: true } });
         return Err(Error::Leftovers { what: left.join("; ") });
     }
-    if let Some(ground) = ground {
-        let common = common(run, image, ground.layout.approved());
-        let leftovers = ground.leftovers(docker, &common, &runtime, sink).await?;
-        sink.emit(Event::Cleaned { leftovers });
+    if let Some(leftovers) = compared {
+        sink.emit(Event::Cleaned { leftovers: leftovers? });
     }
     Ok(())
 }

@@ -262,19 +262,10 @@ impl Ground {
         self.helper.close().await;
     }
 
-    /// How the host differs from before. To be called after everything was removed.
-    pub async fn leftovers(
-        &self,
-        docker: &Docker,
-        common: &Common,
-        runtime: &str,
-        sink: &Sink,
-    ) -> Result<Leftovers, Error> {
-        let helper = start_helper(docker, common, runtime, sink).await?;
-        let after = helper.ask(Ask::Snapshot).await.and_then(lines);
-        helper.close().await;
-        docker.remove(&helper.id).await?;
-        let after = after?;
+    /// How the host differs from before. To be called after everything else was removed; undoes what the helper made.
+    pub async fn leftovers(&self, common: &Common) -> Result<Leftovers, Error> {
+        self.helper.ask(Ask::Undo).await?;
+        let after = lines(self.helper.ask(Ask::Snapshot).await?)?;
         // Another run may use the same documentation range at the same time, but neither table nor subnets.
         let mut marks = vec![common.run.clone(), format!("table {} ", table(&common.run))];
         marks.extend(self.layout.lab.iter().map(|base| base.to_string().trim_end_matches(".0").to_owned() + "."));
@@ -344,22 +335,8 @@ impl Lab {
     /// Waits until whatever was sent before now has been seen, or is not coming: markers through the witness's
     /// link, one per CPU, then a settle time; and nothing may have been lost. The answer is what the journal says.
     pub async fn drain(&self) -> Result<String, String> {
-        let nonce = format!("awfp{}", crate::random_hex(6));
-        let seen = self.witness.expect_marker(&nonce);
-        let ask = Ask::Markers {
-            link: self.link.clone(),
-            mac: self.mac.clone(),
-            from: self.layout.witness(2).into(),
-            to: self.layout.witness(1).into(),
-            port: MARKER_PORT,
-            nonce: nonce.clone(),
-        };
-        self.helper.ask(ask).await.map_err(|e| format!("no markers: {e}"))?;
-        let wanted = usize::try_from(self.cpus).unwrap_or(1).max(1);
         let begun = std::time::Instant::now();
-        tokio::time::timeout(Duration::from_secs(3), seen.at_least(wanted))
-            .await
-            .map_err(|_| "the witness did not see the markers: it is deaf, or its link is cut".to_owned())?;
+        self.listening().await?;
         tokio::time::sleep(SETTLE).await;
         let mut roles = vec![("witness", &self.witness), ("tap", &self.helper)];
         roles.extend(self.proxy.as_ref().map(|p| ("proxy", p)));
@@ -370,7 +347,26 @@ impl Lab {
                 Ok(_) | Err(_) => return Err(format!("the {name} does not answer")),
             }
         }
-        Ok(format!("markers seen after {} ms", begun.elapsed().as_millis()))
+        Ok(format!("markers seen, nothing lost, after {} ms", begun.elapsed().as_millis()))
+    }
+
+    /// Waits until the witness has seen a marker from each CPU.
+    pub async fn listening(&self) -> Result<(), String> {
+        let nonce = format!("awfp{}", crate::random_hex(6));
+        let seen = self.witness.expect_marker(&nonce);
+        let ask = Ask::Markers {
+            link: self.link.clone(),
+            mac: self.mac.clone(),
+            from: self.layout.witness(2).into(),
+            to: self.layout.witness(1).into(),
+            port: MARKER_PORT,
+            nonce,
+        };
+        self.helper.ask(ask).await.map_err(|e| format!("no markers: {e}"))?;
+        let wanted = usize::try_from(self.cpus).unwrap_or(1).max(1);
+        tokio::time::timeout(Duration::from_secs(3), seen.at_least(wanted))
+            .await
+            .map_err(|_| "the witness did not see the markers: it is deaf, or its link is cut".to_owned())
     }
 }
 

@@ -58,7 +58,12 @@ pub async fn run(cx: &Cx, runtime: &str, model: &Model, backend: Option<&str>, r
     let named = if model.proxy_env { String::new() } else { format!("http://{proxy}:{PROXY_PORT}") };
     let asks =
         ATTEMPTS.iter().enumerate().filter(|(_, a)| !raw || a.raw).map(|(i, a)| attempt(cx, i, a, &params, &named));
-    if agent.run(true, asks.collect()).await == BatchEnd::Finished {
+    // The witness must be listening before, as it must be after.
+    let before = lab.listening().await;
+    if let Err(why) = &before {
+        cx.problem(runtime, &scenario, "lab", why.as_str());
+    }
+    if before.is_ok() && agent.run(true, asks.collect()).await == BatchEnd::Finished {
         drain(cx, &lab, runtime, &scenario).await;
     }
     agent.stop().await;

@@ -54,8 +54,10 @@ pub struct Cx {
     pub helper: Arc<Role>,
     /// The engine's default runtime.
     pub default_runtime: String,
-    /// How many sandboxes may be worked on at once.
+    /// How many scenarios may be under way at once.
     pub jobs: Arc<Semaphore>,
+    /// How many sandboxes may be starting at once; a start keeps a processor busy, most of what follows waits.
+    starts: Arc<Semaphore>,
     /// The longest a batch may take.
     pub deadline: Duration,
     addresses: Arc<[AtomicU16; 2]>,
@@ -101,7 +103,8 @@ impl Cx {
         jobs: usize,
         deadline: Duration,
     ) -> Self {
-        let jobs = Arc::new(Semaphore::new(jobs.max(1)));
+        let starts = Arc::new(Semaphore::new(jobs.max(1)));
+        let jobs = Arc::new(Semaphore::new(jobs.max(1) * 2));
         let addresses = Arc::new([AtomicU16::new(20), AtomicU16::new(20)]);
         Self {
             docker,
@@ -113,6 +116,7 @@ impl Cx {
             helper,
             default_runtime,
             jobs,
+            starts,
             deadline,
             addresses,
         }
@@ -214,7 +218,10 @@ impl Agent {
             also: None,
             aliases: vec![],
         };
+        // The closing of a semaphore is not part of a run.
+        let permit = cx.starts.acquire().await.ok();
         let started = cx.docker.start(&cx.common, &spec, how).await;
+        drop(permit);
         let problem = |stage: &str, why: String| {
             cx.sink.emit(Event::Problem {
                 runtime: runtime.to_owned(),

@@ -34,6 +34,10 @@ pub async fn run(cx: &Cx, runtime: &str, init: &str) {
         ask("egress.attempt", label, &params, more)
     };
     let before = vec![dial("before", 142), dial("legacy.before", 140), dial("nft.before", 141)];
+    if let Err(why) = lab.listening().await {
+        cx.problem(runtime, &scenario, "lab", why);
+        return agent.stop().await;
+    }
     let mut alive = agent.run(true, before).await == BatchEnd::Finished;
     let token = crate::random_hex(8);
     let init_spec = Spec::init("init", agent.id());

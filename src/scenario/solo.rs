@@ -16,7 +16,7 @@ use crate::{
 /// Runs a solo spec. Says whether the sandbox started.
 pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
     let in_lab = Spec::in_lab(name);
-    let lab = if in_lab || name == "plain" {
+    let lab = if in_lab {
         match cx.lab.wait().await {
             Ok(lab) => Some(lab),
             Err(why) => {
@@ -51,8 +51,8 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
         asks.push(ask("battery", "", &params, Value::Null));
     }
     let end = agent.run(name.starts_with("netfilter"), asks).await;
-    if let (Some(lab), true) = (&lab, name == "plain") {
-        host_side(lab, &agent).await;
+    if name == "plain" {
+        host_side(cx, &agent).await;
     }
     if let (Some(lab), BatchEnd::Finished, true) = (&lab, end, in_lab) {
         drain(cx, lab, runtime, name).await;
@@ -63,10 +63,10 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
 }
 
 /// The controls of the search for a task's comm: one that no task has, and the helper's own.
-async fn host_side(lab: &crate::lab::Lab, agent: &Agent) {
+async fn host_side(cx: &Cx, agent: &Agent) {
     let absent = format!("awfp{}", crate::random_hex(5));
     for (name, comm) in [("comm.absent", absent), ("comm.helper", "awf-probe".to_owned())] {
-        let outcome = match lab.helper.ask(LabAsk::FindComm { comm }).await {
+        let outcome = match cx.helper.ask(LabAsk::FindComm { comm }).await {
             Ok(Answer::Tasks { pids }) => Outcome::value(pids.len()),
             Ok(other) => Outcome::broken(format!("{other:?}")),
             Err(e) => Outcome::broken(e.to_string()),

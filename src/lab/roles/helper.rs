@@ -84,6 +84,7 @@ impl Role for Helper {
                 Ok(Answer::Ok)
             }
             Ask::Tap { subnets, lab_links } => self.tap(&subnets, lab_links),
+            Ask::Undo => self.undo().await.map(|()| Answer::Ok),
             Ask::Sweep => Ok(Answer::Lines { lines: routes::sweep(&mut Netlink::open(0)?)? }),
             Ask::EndShim { pid, id } => procs::end_shim(pid, &id).map(|()| Answer::Ok),
             Ask::Markers { link, mac, from, to, port, nonce } => {

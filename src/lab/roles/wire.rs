@@ -114,6 +114,8 @@ pub enum Ask {
         /// Full container ids.
         ids: Vec<String>,
     },
+    /// Helper. Undo everything it made, as at the end of its input, and go on answering.
+    Undo,
     /// Helper. Remove the rules and routes of runs whose bridges and links are all gone. Answers with what was removed.
     Sweep,
     /// Helper. End the shim of a container that the engine cannot remove: the process `pid`, if it is a containerd
