@@ -188,17 +188,29 @@ async fn with_lab(
         drop(sender.send(Some(lab.as_ref().map(Arc::clone).map_err(|_| told.unwrap_or_default()))));
         lab.map(drop)
     };
-    let runtimes =
-        plan.runtimes.iter().zip(&plan.jobs).map(|(runtime, jobs)| one_runtime(&cx, runtime, jobs, &progress));
-    let (built, _) = tokio::join!(build, futures_util::future::join_all(runtimes));
+    let runtimes = plan
+        .runtimes
+        .iter()
+        .zip(&plan.jobs)
+        .map(|(runtime, jobs)| one_runtime(&cx, runtime, jobs, plan.runtimes.len() > 1, &progress));
+    let (built, quiet) = tokio::join!(build, futures_util::future::join_all(runtimes));
+    // One after the other, when nothing else of the run is under way: these measure a share of a processor.
+    for (runtime, jobs) in plan.runtimes.iter().zip(quiet) {
+        for job in jobs {
+            one_job(&cx, runtime, job, &progress).await;
+        }
+    }
     progress.finish();
     built
 }
 
-/// A runtime's scenarios. The first decides whether it starts at all.
-async fn one_runtime(cx: &Cx, runtime: &str, jobs: &[Job], progress: &Progress) {
+/// Scenarios that wait for quiet where several runtimes are measured at once.
+const QUIET: &[&str] = &["cpu", "unlimited"];
+
+/// A runtime's scenarios. The first decides whether it starts at all. Returns those that are left for a quiet moment.
+async fn one_runtime<'a>(cx: &Cx, runtime: &str, jobs: &'a [Job], crowded: bool, progress: &Progress) -> Vec<&'a Job> {
     let begun = Instant::now();
-    let Some((first, rest)) = jobs.split_first() else { return };
+    let Some((first, rest)) = jobs.split_first() else { return vec![] };
     progress.begin(&format!("{runtime}: {}", first.name()));
     let started = match first {
         Job::Solo(name) => solo::run(cx, runtime, name).await,
@@ -208,19 +220,27 @@ async fn one_runtime(cx: &Cx, runtime: &str, jobs: &[Job], progress: &Progress) 
     if !started {
         progress.say(&format!("{runtime}: does not start; `awf-probe doctor` says more"));
         rest.iter().for_each(|_| progress.done());
-        return;
+        return vec![];
     }
-    let all = rest.iter().map(|job| async move {
-        progress.begin(&format!("{runtime}: {}", job.name()));
-        match job {
-            Job::Solo(name) => drop(solo::run(cx, runtime, name).await),
-            Job::Netns(init) => netns::run(cx, runtime, init).await,
-            Job::Egress { model, backend, raw } => egress::run(cx, runtime, model, backend.as_deref(), *raw).await,
-        }
-        progress.done();
-    });
-    futures_util::future::join_all(all).await;
-    progress.say(&format!("{runtime}: {} scenarios in {:.1} s", jobs.len(), begun.elapsed().as_secs_f64()));
+    let waits = |job: &Job| crowded && matches!(job, Job::Solo(name) if QUIET.contains(name));
+    let (later, now): (Vec<&Job>, Vec<&Job>) = rest.iter().partition(|job| waits(job));
+    futures_util::future::join_all(now.into_iter().map(|job| one_job(cx, runtime, job, progress))).await;
+    progress.say(&format!(
+        "{runtime}: {} scenarios in {:.1} s",
+        jobs.len() - later.len(),
+        begun.elapsed().as_secs_f64()
+    ));
+    later
+}
+
+async fn one_job(cx: &Cx, runtime: &str, job: &Job, progress: &Progress) {
+    progress.begin(&format!("{runtime}: {}", job.name()));
+    match job {
+        Job::Solo(name) => drop(solo::run(cx, runtime, name).await),
+        Job::Netns(init) => netns::run(cx, runtime, init).await,
+        Job::Egress { model, backend, raw } => egress::run(cx, runtime, model, backend.as_deref(), *raw).await,
+    }
+    progress.done();
 }
 
 /// Removes everything with the run's label, lets the helper undo its rules, and compares the host with before.
