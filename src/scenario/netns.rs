@@ -33,7 +33,7 @@ pub async fn run(cx: &Cx, runtime: &str, init: &str) {
         let more = json!({"attempt": "tcp.80", "dst": cx.layout.witness(dst).to_string(), "wait_ms": 1300});
         ask("egress.attempt", label, &params, more)
     };
-    let before = vec![dial("before", 142), dial("legacy.before", 140), dial("nft.before", 141)];
+    let before = vec![dial("before", 98), dial("legacy.before", 96), dial("nft.before", 97)];
     if let Err(why) = lab.listening().await {
         cx.problem(runtime, &scenario, "lab", why);
         return agent.stop().await;
@@ -67,8 +67,8 @@ pub async fn run(cx: &Cx, runtime: &str, init: &str) {
             |probe: &str, label: &str, port: u16| ask(probe, label, &params, json!({"port": port, "token": token}));
         let asks = vec![
             ask("netns.addresses", "addresses", &params, json!({"proxy": cx.layout.proxy().to_string()})),
-            with("legacy", 140),
-            with("nft", 141),
+            with("legacy", 96),
+            with("nft", 97),
             loopback("netns.listen", "listen", LOOPBACK_PORT),
             loopback("netns.dial", "loopback.own", LOOPBACK_PORT),
         ];
@@ -78,9 +78,9 @@ pub async fn run(cx: &Cx, runtime: &str, init: &str) {
         let loopback =
             |label: &str, port: u16| ask("netns.dial", label, &params, json!({"port": port, "token": token}));
         let after = vec![
-            dial("after", 142),
-            dial("legacy.after", 140),
-            dial("nft.after", 141),
+            dial("after", 98),
+            dial("legacy.after", 96),
+            dial("nft.after", 97),
             loopback("loopback", LOOPBACK_PORT),
             loopback("loopback.closed", LOOPBACK_PORT + 1),
         ];
