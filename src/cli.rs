@@ -121,6 +121,10 @@ pub struct RunArgs {
     /// builtin.
     #[arg(long, default_value = "squid", value_name = "PROXY")]
     pub proxy: ProxyEngine,
+    /// Take iptables, squid, capsh and the other tools from this image instead of from the host. The image must be on
+    /// the engine already: nothing is pulled.
+    #[arg(long, value_name = "REF")]
+    pub toolbox_image: Option<String>,
     /// Print the plan and start nothing.
     #[arg(long)]
     pub dry_run: bool,

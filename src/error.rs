@@ -66,6 +66,12 @@ pub enum Error {
         /// The nearest of them.
         nearest: Option<String>,
     },
+    /// An image the engine does not have.
+    #[error("the Docker Engine has no image {reference:?}")]
+    UnknownImage {
+        /// What was asked for.
+        reference: String,
+    },
     /// The lab could not be set up.
     #[error("cannot set up the lab: {why}")]
     Lab {
@@ -129,6 +135,7 @@ impl Error {
             | Self::EngineHangs { .. }
             | Self::Engine { .. }
             | Self::UnknownRuntime { .. }
+            | Self::UnknownImage { .. }
             | Self::Lab { .. }
             | Self::Unwritable { .. }
             | Self::UnreadableJournal { .. }
@@ -149,6 +156,10 @@ impl Error {
             }
             Self::EngineHangs { .. } => "look at the engine's log; `docker info` should answer at once".to_owned(),
             Self::Engine { .. } => "`awf-probe doctor` looks for the cause".to_owned(),
+            Self::UnknownImage { .. } => {
+                "a run pulls nothing: load the image first (docker load, docker pull), then name it as `docker images` does"
+                    .to_owned()
+            }
             Self::UnknownRuntime { registered, nearest, .. } => {
                 let list = registered.join(", ");
                 match nearest {

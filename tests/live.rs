@@ -288,3 +288,51 @@ fn doctor_knows_every_registered_runtime_and_leaves_nothing() {
     assert!(text.contains("runtime runc:") && text.contains("a sandbox starts in"), "{text}");
     unchanged(&before);
 }
+
+/// An image with the legacy iptables and nothing else that the probes look for, made from this host's files.
+fn legacy_only_image() -> String {
+    let name = format!("awf-probe-test-toolbox:{}", std::process::id());
+    let script = format!(
+        "set -euo pipefail; \
+         programs='/usr/sbin/iptables-legacy /usr/sbin/iptables-legacy-save /bin/sh /usr/bin/env'; \
+         modules=$(dirname \"$(find -L /usr/lib /usr/lib64 -name libxt_multiport.so 2>/dev/null | head -1)\"); \
+         files=$(for f in $programs \"$modules\"/*.so; do ldd \"$f\" | grep -o '/[^ ]*' || true; done | sort -u); \
+         tar --dereference --hard-dereference -c $programs \"$modules\" $files 2>/dev/null | docker import - {name}"
+    );
+    let out = Command::new("bash").args(["-c", &script]).output().expect("bash");
+    assert!(out.status.success(), "{}", stderr(&out));
+    name
+}
+
+#[test]
+fn the_tools_can_come_from_an_image() {
+    let _turn = turn();
+    let (image, out, before) = (legacy_only_image(), scratch("toolbox"), host());
+    let only = ["--only", "netfilter.dnat.tcp.*", "--only", "chroot.exec", "--only", "chroot.read-only-binds"];
+    let mut args = vec!["run", "--runtime", "runc", "--toolbox-image", &image, "--out", out.to_str().expect("utf-8")];
+    args.extend(only);
+    let output = run(&args);
+    let removed = Command::new("docker").args(["rmi", &image]).output().expect("docker");
+    assert!(removed.status.success(), "still used: {}", stderr(&removed));
+    unchanged(&before);
+    let matrix = judged(&out);
+    assert!(matrix.run.tools.starts_with(&format!("image {image} (sha256:")), "{}", matrix.run.tools);
+    assert!(matrix.run.proxy.starts_with("builtin"), "there is no Squid in the image: {}", matrix.run.proxy);
+    let verdict = |id: &str| matrix.cells.iter().find(|c| c.id == id).map(|c| (c.verdict, c.reason.as_str()));
+    for id in ["netfilter.dnat.tcp.legacy", "chroot.exec", "chroot.read-only-binds"] {
+        assert_eq!(verdict(id).map(|v| v.0), Some(Verdict::Pass), "{id}: {:?}; {}", verdict(id), stderr(&output));
+    }
+    // This host has it; the image does not.
+    let (verdict, why) = verdict("netfilter.dnat.tcp.nft").expect("measured");
+    assert!(verdict == Verdict::Skipped && why.starts_with("tool missing: iptables-nft"), "{verdict:?}: {why}");
+}
+
+#[test]
+fn an_image_that_is_not_there_is_not_pulled() {
+    let _turn = turn();
+    let before = host();
+    let output = run(&["run", "--runtime", "runc", "--toolbox-image", "awf-probe-test:absent"]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(stderr(&output).contains("a run pulls nothing"), "{}", stderr(&output));
+    unchanged(&before);
+}

@@ -197,6 +197,9 @@ pub struct RunInfo {
     pub lab: Vec<String>,
     /// Which proxy enforced the ACL.
     pub proxy: String,
+    /// Where the tools came from: the host, or an image and its id.
+    #[serde(default)]
+    pub tools: String,
     /// Whether the run came to its end.
     pub complete: bool,
     /// Milliseconds by phase, summed over sandboxes that ran in parallel.

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
+    io,
     time::Duration,
 };
 
@@ -49,13 +50,16 @@ fn chroot(cx: &mut Cx) {
 }
 
 fn binds(cx: &mut Cx) {
+    // Opened for writing, never written: the file is the toolbox's own.
+    let opened = OpenOptions::new().write(true).open("/host/usr/bin/env");
     cx.fact(
         "toolbox",
-        sys::attempt(
-            // Opened for writing, never written: the file is the host's own.
-            OpenOptions::new().write(true).open("/host/usr/bin/env"),
-            "open /host/usr/bin/env for writing",
-        ),
+        match &opened {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Outcome::Skipped { why: "tool missing: /usr/bin/env, which is opened for writing".to_owned() }
+            }
+            _ => sys::attempt(opened, "open /host/usr/bin/env for writing"),
+        },
     );
     for (name, dir) in [("ro", "/host/read-only"), ("rw", "/host/work")] {
         let path = format!("{dir}/written");

@@ -101,7 +101,7 @@ fn toolbox() -> Vec<Finding> {
             finding(
                 Some(Path::new(path).exists()),
                 format!("toolbox: {path}"),
-                format!("install {package} (scripts/setup does); without it its probes are skipped"),
+                format!("install {package} (scripts/setup does); without it its probes are skipped, unless `run --toolbox-image` brings the tool"),
             )
         })
         .collect()

@@ -92,6 +92,10 @@ async fn measure(
         note(&format!("removed what an earlier run left: {removed}"));
     }
     let executable = Executable::own()?;
+    let tools = match &args.toolbox_image {
+        Some(reference) => Some((reference.clone(), docker.local_image(reference).await?)),
+        None => None,
+    };
     let names = plan.runtimes.clone();
     let registered = info.runtimes.clone();
     let rows = tokio::task::spawn_blocking(move || {
@@ -107,6 +111,7 @@ async fn measure(
             started: now(),
             catalogue: data.catalogue.hash.clone(),
             executable: image.executable.clone(),
+            tools: tools.as_ref().map_or_else(|| "of the host".to_owned(), |(r, id)| format!("image {r} ({id})")),
             ..RunInfo::default()
         },
         host: info.host.clone(),
@@ -116,7 +121,7 @@ async fn measure(
     // Outlives an interruption: its helper must be told to undo what it made, not just be removed.
     let ground = OnceCell::new();
     let outcome = tokio::select! {
-        outcome = stages(docker, info, plan, args, sink, &run, &image, &ground) => outcome,
+        outcome = stages(docker, info, plan, args, sink, &run, &executable, &image, tools.as_ref(), &ground) => outcome,
         () = sink.alarmed() => Err(Error::Lab {
             why: "a frame of the lab was seen on a link where none belongs; the run was stopped at once".to_owned(),
         }),
@@ -139,13 +144,18 @@ async fn stages(
     args: &RunArgs,
     sink: &Sink,
     run: &str,
+    executable: &Executable,
     image: &Image,
+    tools: Option<&(String, String)>,
     ground: &OnceCell<lab::Ground>,
 ) -> Result<(), Error> {
     let helper_runtime = reference(info);
     let draft = common(run, image, std::net::Ipv4Addr::UNSPECIFIED);
     let ground = ground.get_or_try_init(|| lab::survey(docker, &draft, &helper_runtime, sink)).await?;
-    let common = common(run, image, ground.layout.approved());
+    let mut common = common(run, image, ground.layout.approved());
+    if let Some((reference, id)) = tools {
+        common.toolbox = Some(Arc::new(docker.unpack_toolbox(run, reference, id, executable).await?));
+    }
     with_lab(docker, info, plan, args, sink, image, ground, common, &helper_runtime).await
 }
 
@@ -322,6 +332,7 @@ pub fn common(run: &str, image: &Image, resolver: std::net::Ipv4Addr) -> Common 
         internal: format!("awf-probe-{run}-internal"),
         volume: format!("awf-probe-{run}"),
         resolver: resolver.into(),
+        toolbox: None,
     }
 }
 

@@ -295,7 +295,8 @@ impl Lab {
             aliases: vec!["proxy.awf-probe.test".to_owned()],
         };
         let proxy = Arc::new(Role::start(docker, common, &spec, how, sink).await?);
-        let squid = squid && ["/usr/sbin/squid", "/sbin/squid"].iter().any(|p| std::path::Path::new(p).exists());
+        let on_host = || ["/usr/sbin/squid", "/sbin/squid"].iter().any(|p| std::path::Path::new(p).exists());
+        let squid = squid && common.toolbox.as_ref().map_or_else(on_host, |t| t.squid);
         let ask = |engine: &str| Ask::Proxy {
             engine: engine.to_owned(),
             port: PROXY_PORT,

@@ -168,7 +168,7 @@ macro_rules! variants {
 
 fields! {
     RunV1 = RunInfo {
-        id, version, started, elapsed_ms, catalogue, executable, document_range, lab, proxy, complete,
+        id, version, started, elapsed_ms, catalogue, executable, document_range, lab, proxy, tools, complete,
         timings_ms = timings,
     }
     HostV1 = Host {

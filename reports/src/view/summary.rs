@@ -41,7 +41,15 @@ impl View<'_> {
                     .join(", "),
             ),
             ("engine", engine),
-            ("lab", format!("proxy {}, documents {}", known(&run.proxy), known(&run.document_range))),
+            (
+                "lab",
+                format!(
+                    "proxy {}, documents {}, tools {}",
+                    known(&run.proxy),
+                    known(&run.document_range),
+                    known(&run.tools)
+                ),
+            ),
         ]
     }
 

@@ -112,7 +112,7 @@ const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\n";
 
 /// A `docker save` archive and the image id the engine must give it. The same bytes for the same executable.
 fn archive(executable: &Executable, tag: &str) -> io::Result<(Vec<u8>, String)> {
-    let layer = layer(&executable.bytes)?;
+    let layer = layer(executable)?;
     let layer_hash = hex(&Sha256::digest(&layer));
     let config = serde_json::json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
@@ -144,9 +144,10 @@ fn archive(executable: &Executable, tag: &str) -> io::Result<(Vec<u8>, String)> 
     Ok((out.into_inner()?, format!("sha256:{config_hash}")))
 }
 
-fn layer(executable: &[u8]) -> io::Result<Vec<u8>> {
-    let mut out = tar::Builder::new(Vec::with_capacity(executable.len() + 65_536));
-    file(&mut out, "awf-probe", executable, 0o755, 0)?;
+/// The image's only layer.
+pub(super) fn layer(executable: &Executable) -> io::Result<Vec<u8>> {
+    let mut out = tar::Builder::new(Vec::with_capacity(executable.bytes.len() + 65_536));
+    file(&mut out, "awf-probe", &executable.bytes, 0o755, 0)?;
     for root in ["", "host/"] {
         for dir in ["etc", "home", "home/agent", "home/other", "tmp", "run", "var", "var/log", "var/spool"] {
             directory(&mut out, &format!("{root}{dir}"))?;
@@ -174,7 +175,8 @@ fn file(out: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8], mode: u32, ow
     out.append_data(&mut header(bytes.len() as u64, mode, owner), Path::new(path), bytes)
 }
 
-fn header(size: u64, mode: u32, owner: u64) -> tar::Header {
+/// A tar header without anything that changes from one time to the next.
+pub(super) fn header(size: u64, mode: u32, owner: u64) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_size(size);
     header.set_mode(mode);

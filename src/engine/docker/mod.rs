@@ -13,6 +13,7 @@ use crate::error::Error;
 pub mod image;
 pub mod objects;
 pub mod sandbox;
+pub mod toolbox;
 
 /// Label with the run's id; everything a run makes carries it.
 pub const RUN_LABEL: &str = "awf-probe.run";

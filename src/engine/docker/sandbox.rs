@@ -23,7 +23,13 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{Docker, ROLE_LABEL, RUN_LABEL, objects::gone, reason, within};
+use super::{
+    Docker, ROLE_LABEL, RUN_LABEL,
+    objects::gone,
+    reason,
+    toolbox::{PATHS, ToolboxImage},
+    within,
+};
 use crate::{
     error::Error,
     specs::{Net, Seccomp, Spec, Toolbox, marker_profile},
@@ -44,6 +50,8 @@ pub struct Common {
     pub volume: String,
     /// The resolver every container is given: an address of the witness.
     pub resolver: IpAddr,
+    /// An image whose tools take the place of the host's.
+    pub toolbox: Option<Arc<ToolboxImage>>,
 }
 
 /// Arguments, label and privileges beyond the spec.
@@ -127,7 +135,11 @@ impl Docker {
     pub async fn start(&self, common: &Common, spec: &Spec, how: Start<'_>) -> Result<Sandbox, (&'static str, Error)> {
         let begun = Instant::now();
         let name = format!("awf-probe-{}-{}", common.run, random_suffix());
-        let body = self.body(common, spec, &how);
+        let mut body = self.body(common, spec, &how);
+        let equipment = common.toolbox.as_ref().filter(|_| spec.toolbox != Toolbox::None);
+        if let Some(toolbox) = equipment.filter(|_| spec.toolbox == Toolbox::Root) {
+            toolbox.take_over(&mut body);
+        }
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         let create = self.client().create_container(Some(options), body);
         let fail = |stage, what: &str, e: &bollard::errors::Error| {
@@ -136,7 +148,14 @@ impl Docker {
         let created = within("creating a container", 60, create).await.map_err(|e| ("create", e))?;
         let id = created.map_err(|e| fail("create", "create", &e))?.id;
         self.remember(&id);
-        let result = self.attach_and_start(&id, &how, begun).await;
+        let equipped = match equipment {
+            Some(toolbox) => self.equip(&id, toolbox, spec.toolbox == Toolbox::Root).await.map_err(|e| ("create", e)),
+            None => Ok(()),
+        };
+        let result = match equipped {
+            Ok(()) => self.attach_and_start(&id, &how, begun).await,
+            Err(e) => Err(e),
+        };
         if result.is_err() {
             self.remove(&id).await.map_err(|e| ("remove", e))?;
         }
@@ -272,9 +291,6 @@ fn endpoint(address: IpAddr, aliases: &[String]) -> EndpointSettings {
     }
 }
 
-/// Folders of the host that hold its programs.
-const TOOLBOX: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib64", "/opt", "/etc/alternatives", "/etc/ld.so.cache"];
-
 fn mounts(common: &Common, spec: &Spec) -> Vec<Mount> {
     let bind = |source: &str, target: String| Mount {
         typ: Some(MountType::BIND),
@@ -288,10 +304,14 @@ fn mounts(common: &Common, spec: &Spec) -> Vec<Mount> {
         Toolbox::Root => Some(""),
         Toolbox::Host => Some("/host"),
     };
-    let mut mounts: Vec<Mount> = prefix
+    let host = prefix.filter(|_| common.toolbox.is_none());
+    let mut mounts: Vec<Mount> = host
         .into_iter()
-        .flat_map(|p| TOOLBOX.iter().filter(|t| Path::new(t).exists()).map(move |t| bind(t, format!("{p}{t}"))))
+        .flat_map(|p| PATHS.iter().filter(|t| Path::new(t).exists()).map(move |t| bind(t, format!("{p}{t}"))))
         .collect();
+    if let Some(toolbox) = common.toolbox.as_ref().filter(|_| spec.toolbox == Toolbox::Host) {
+        mounts.extend(toolbox.mounts());
+    }
     if spec.net == Net::Host {
         // The helper looks here for what a removed container left behind.
         mounts.push(bind("/sys/fs/cgroup", "/host/sys/fs/cgroup".to_owned()));
