@@ -47,7 +47,7 @@ pub enum Event {
         runtime: String,
         /// Scenario, such as `awf` or `egress[netns-init/nft]`.
         scenario: String,
-        /// `agent`, `init`, `raw`.
+        /// `agent` or `init`.
         role: String,
         /// Container id.
         container: String,
@@ -169,6 +169,9 @@ pub enum Event {
         elapsed_ms: u64,
         /// Whether every scenario came to its end.
         complete: bool,
+        /// How many lines the journal has up to this one, so that one that got lost is missed; 0 is not known.
+        #[serde(default)]
+        lines: u64,
     },
 }
 

@@ -44,12 +44,15 @@ impl Sink {
         self.alarm.notified().await;
     }
 
-    /// Appends an event.
-    pub fn emit(&self, event: Event) {
+    /// Appends an event. The last one is told its line.
+    pub fn emit(&self, mut event: Event) {
         if matches!(&event, Event::Packet { at, .. } if at == "tripwire") {
             self.alarm.notify_one();
         }
         let mut inner = self.lock();
+        if let Event::RunFinished { lines, .. } = &mut event {
+            *lines = inner.events.len() as u64 + 1;
+        }
         if inner.failed.is_none() {
             let written = match (&mut inner.file, serde_json::to_vec(&event)) {
                 (Some(file), Ok(mut line)) => {
@@ -93,7 +96,8 @@ pub fn read(path: &Path) -> Result<Vec<Event>, Error> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        let n = reader.read_until(b'\n', &mut line).map_err(|e| unreadable(e.to_string()))?;
+        let mut limited = (&mut reader).take(MAX_LINE as u64 + 1);
+        let n = limited.read_until(b'\n', &mut line).map_err(|e| unreadable(e.to_string()))?;
         let number = events.len() + 1;
         if n == 0 {
             break;
@@ -104,6 +108,9 @@ pub fn read(path: &Path) -> Result<Vec<Event>, Error> {
         match serde_json::from_slice::<Event>(&line) {
             Ok(Event::RunStarted { .. }) if !events.is_empty() => {
                 return Err(unreadable(format!("line {number}: a second run starts; a journal is of one")));
+            }
+            Ok(Event::RunFinished { lines, .. }) if lines != 0 && lines != number as u64 => {
+                return Err(unreadable(format!("line {number} was written as line {lines}: lines are lost or added")));
             }
             Ok(event) => events.push(event),
             Err(_) if line.last() != Some(&b'\n') => break,

@@ -184,7 +184,7 @@ impl Record {
                 self.scenario(runtime, scenario).problems.push((stage.clone(), why.clone(), line));
             }
             Event::Cleaned { leftovers } => self.leftovers = leftovers.clone(),
-            Event::RunFinished { elapsed_ms, complete } => {
+            Event::RunFinished { elapsed_ms, complete, .. } => {
                 self.run.elapsed_ms = *elapsed_ms;
                 self.run.complete = *complete;
             }

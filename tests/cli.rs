@@ -57,6 +57,25 @@ fn no_engine_says_where_it_looked_and_what_to_do() {
 }
 
 #[test]
+fn the_current_context_of_the_docker_command_is_used() {
+    let config = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docker-config");
+    // As `docker context create` does it: the folder is the SHA-256 of "elsewhere".
+    let hash = "7b1b763ee8f62eb88e4742a760f912d0b19bcd58b2b948999784bacc15a7f4d7";
+    let meta = config.join("contexts/meta").join(hash);
+    std::fs::create_dir_all(&meta).expect("folder");
+    let text = r#"{"Name":"elsewhere","Endpoints":{"docker":{"Host":"unix:///nonexistent/elsewhere.sock"}}}"#;
+    std::fs::write(meta.join("meta.json"), text).expect("meta");
+    std::fs::write(config.join("config.json"), r#"{"currentContext":"elsewhere"}"#).expect("config");
+    let with = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_awf-probe"));
+        command.arg("doctor").env_remove("DOCKER_HOST").env_remove("DOCKER_CONTEXT").env("DOCKER_CONFIG", &config);
+        command.envs(variables.iter().copied()).output().expect("the executable starts")
+    };
+    fails(&with(&[]), 4, &["unix:///nonexistent/elsewhere.sock"]);
+    fails(&with(&[("DOCKER_HOST", NOWHERE)]), 4, &[NOWHERE]);
+}
+
+#[test]
 fn an_engine_that_never_answers_is_given_up() {
     let dir = tempfile::tempdir().expect("tempdir");
     let path = dir.path().join("mute.sock");

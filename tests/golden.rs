@@ -133,6 +133,19 @@ fn a_run_that_was_cut_off_never_exits_0() {
 }
 
 #[test]
+fn a_journal_that_lost_a_line_is_refused() {
+    let text = fs::read_to_string(path("runc")).expect("readable");
+    let lines: Vec<&str> = text.lines().collect();
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lost-line.jsonl");
+    for lost in [1, 2, lines.len() / 2, lines.len() - 2] {
+        let rest: Vec<&str> = lines.iter().enumerate().filter(|(i, _)| *i != lost).map(|(_, l)| *l).collect();
+        fs::write(&file, rest.join("\n") + "\n").expect("written");
+        let error = journal::read(&file).expect_err("a line is missing").to_string();
+        assert!(error.contains("lines are lost or added"), "without line {}: {error}", lost + 1);
+    }
+}
+
+#[test]
 fn a_run_that_says_it_is_incomplete_never_exits_0() {
     let data = data();
     let mut events = events("runc");

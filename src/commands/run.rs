@@ -130,9 +130,9 @@ async fn measure(
             Err(Error::Interrupted)
         }
     };
-    let complete = outcome.is_ok();
     let cleaned = clean_up(docker, &run, &image, ground.into_inner(), sink).await;
-    sink.emit(Event::RunFinished { elapsed_ms: millis(begun.elapsed()), complete: complete && cleaned.is_ok() });
+    let complete = outcome.is_ok() && cleaned.is_ok();
+    sink.emit(Event::RunFinished { elapsed_ms: millis(begun.elapsed()), complete, lines: 0 });
     outcome.and(cleaned)
 }
 
@@ -421,7 +421,12 @@ pub fn of_runtime(events: &[Event], name: &str) -> Vec<Event> {
                     part.push(event.clone());
                 }
             }
-            Event::LabUp { .. } | Event::Cleaned { .. } | Event::RunFinished { .. } => part.push(event.clone()),
+            Event::LabUp { .. } | Event::Cleaned { .. } => part.push(event.clone()),
+            Event::RunFinished { elapsed_ms, complete, .. } => part.push(Event::RunFinished {
+                elapsed_ms: *elapsed_ms,
+                complete: *complete,
+                lines: part.len() as u64 + 1,
+            }),
         }
     }
     part

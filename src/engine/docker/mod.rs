@@ -7,6 +7,7 @@ use std::{
 };
 
 use bollard::{API_DEFAULT_VERSION, Docker as Client, errors::Error as ClientError};
+use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 
@@ -48,10 +49,9 @@ pub struct Info {
 }
 
 impl Docker {
-    /// Connects the way the docker command does: DOCKER_HOST, else the default socket.
+    /// Connects the way the docker command does: DOCKER_HOST, else the current context, else the default socket.
     pub async fn connect() -> Result<Self, Error> {
-        let at = std::env::var("DOCKER_HOST").ok().filter(|h| !h.is_empty());
-        let at = at.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
+        let at = variable("DOCKER_HOST").or_else(of_context).unwrap_or_else(|| DEFAULT.to_owned());
         let failed = |e: &ClientError| Error::NoEngine { at: at.clone(), why: reason(e) };
         let path = at.strip_prefix("unix://");
         let client = match path {
@@ -105,6 +105,25 @@ impl Docker {
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
+}
+
+const DEFAULT: &str = "unix:///var/run/docker.sock";
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+
+/// The engine of the docker command's current context, if that is another one than the default.
+fn of_context() -> Option<String> {
+    let dir = variable("DOCKER_CONFIG").or_else(|| variable("HOME").map(|h| format!("{h}/.docker")))?;
+    let json =
+        |path: String| -> Option<serde_json::Value> { serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok() };
+    let current = || json(format!("{dir}/config.json"))?.get("currentContext")?.as_str().map(str::to_owned);
+    let name = variable("DOCKER_CONTEXT").or_else(current).filter(|n| n != "default")?;
+    // The folder of a context is the hash of its name.
+    let folder = image::hex(&Sha256::digest(name.as_bytes()));
+    let meta = json(format!("{dir}/contexts/meta/{folder}/meta.json"))?;
+    meta.pointer("/Endpoints/docker/Host")?.as_str().map(str::to_owned)
 }
 
 /// Bounds a call to the engine.
