@@ -128,6 +128,9 @@ pub struct RunArgs {
     /// Print the plan and start nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Print how long each phase took, and the slowest probes.
+    #[arg(long)]
+    pub timings: bool,
     /// Exit 0 when the measurement completed, whatever the verdicts.
     #[arg(long)]
     pub report_only: bool,

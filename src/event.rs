@@ -147,6 +147,17 @@ pub enum Event {
         /// If not, why; else how long it took.
         why: String,
     },
+    /// How long a phase of a scenario took.
+    Phase {
+        /// Runtime.
+        runtime: String,
+        /// Scenario.
+        scenario: String,
+        /// `guest` (probes run in the sandbox), `drain` (waiting for what might still arrive), `remove`.
+        phase: String,
+        /// Milliseconds.
+        ms: u64,
+    },
     /// A scenario could not be carried out.
     Problem {
         /// Runtime.

@@ -156,6 +156,7 @@ impl Record {
                 }
                 facts.insert(key, seen);
             }
+            Event::Phase { phase, ms, .. } => *self.run.timings.entry(phase.clone()).or_default() += ms,
             Event::HostProcesses { runtime, chain } => {
                 self.processes.insert(runtime.clone(), chain.clone());
             }

@@ -55,6 +55,7 @@ struct Running {
     ask: usize,
     pid: i32,
     pipe: File,
+    begun: Instant,
     until: Instant,
     seen: Vec<u8>,
     total: usize,
@@ -72,7 +73,7 @@ fn run_batch(batch: &Batch) -> io::Result<()> {
                 Ok(r) => running.push(r),
                 Err(e) => {
                     let outcome = sys::refused(&e, "fork");
-                    count += tell(batch.batch, end_fact(ask, outcome))?;
+                    count += tell(batch.batch, end_fact(ask, outcome, Duration::ZERO))?;
                 }
             }
         }
@@ -90,7 +91,7 @@ fn run_batch(batch: &Batch) -> io::Result<()> {
                 Some(End::Signal(signal)) => Outcome::Killed { signal, detail: ask.probe.clone() },
                 None => Outcome::broken("did not end"),
             };
-            count += tell(batch.batch, end_fact(ask, outcome))?;
+            count += tell(batch.batch, end_fact(ask, outcome, r.begun.elapsed()))?;
         }
     }
     say(&Say::Finished { batch: batch.batch, count })
@@ -111,6 +112,7 @@ fn start(index: usize, ask: &Ask) -> io::Result<Running> {
             ask: index,
             pid,
             pipe: File::from(reader),
+            begun: Instant::now(),
             until: Instant::now() + Duration::from_millis(ask.deadline_ms),
             seen: Vec::new(),
             total: 0,
@@ -177,9 +179,10 @@ fn poll(running: &mut [Running], batch: &Batch, count: &mut u64) -> io::Result<V
     Ok(done)
 }
 
-fn end_fact(ask: &Ask, outcome: Outcome) -> Fact {
+fn end_fact(ask: &Ask, outcome: Outcome, took: Duration) -> Fact {
     let label = if ask.label.is_empty() { &ask.probe } else { &ask.label };
-    Fact { name: format!("{label}.end"), outcome, sent: None, elapsed_ms: None }
+    let elapsed_ms = u64::try_from(took.as_millis()).ok();
+    Fact { name: format!("{label}.end"), outcome, sent: None, elapsed_ms }
 }
 
 fn tell(batch: u64, fact: Fact) -> io::Result<u64> {

@@ -16,6 +16,7 @@ pub mod explain;
 pub mod judge;
 pub mod list;
 pub mod run;
+mod timings;
 
 /// Runs a command that needs the harness.
 pub async fn dispatch(cli: Cli) -> Result<Exit, Error> {

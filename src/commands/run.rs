@@ -13,7 +13,7 @@ use awf_probe_matrix::{Leftovers, Matrix, RunInfo, RuntimeRow, Standing, Verdict
 use awf_probe_reports::Format;
 use tokio::sync::OnceCell;
 
-use super::{Data, clean, format, print, rendered};
+use super::{Data, clean, format, print, rendered, timings};
 use crate::{
     cli::RunArgs,
     engine::docker::{
@@ -63,6 +63,11 @@ pub async fn run(args: RunArgs) -> Result<Exit, Error> {
     // What was learned before an error is kept in the journal and the report.
     measured?;
     print(&rendered(&matrix, &data, &args.output, format)?)?;
+    if args.timings {
+        let ledger = timings::ledger(&sink.events());
+        // Behind a table it belongs to the result; a document for a machine stays what it is.
+        if format == Format::Table { print(&format!("\n{ledger}"))? } else { note(&ledger) }
+    }
     if let Some(dir) = out {
         note(&format!("report and journal are in {}", dir.display()));
     }
@@ -400,6 +405,7 @@ pub fn of_runtime(events: &[Event], name: &str) -> Vec<Event> {
             | Event::SandboxDied { runtime, .. }
             | Event::Observed { runtime, .. }
             | Event::HostProcesses { runtime, .. }
+            | Event::Phase { runtime, .. }
             | Event::Drained { runtime, .. } => {
                 if runtime == name {
                     part.push(event.clone());

@@ -6,7 +6,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU16, AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use awf_probe_matrix::{Fact, Outcome};
@@ -144,6 +144,12 @@ impl Cx {
         self.sink.emit(Event::Problem { runtime, scenario, stage, why: why.into() });
     }
 
+    /// Reports how long a phase took.
+    pub fn phase(&self, runtime: &str, scenario: &str, phase: &str, begun: Instant) {
+        let (runtime, scenario, phase) = (runtime.to_owned(), scenario.to_owned(), phase.to_owned());
+        self.sink.emit(Event::Phase { runtime, scenario, phase, ms: millis(begun.elapsed()) });
+    }
+
     /// What every probe is told.
     pub fn params(&self, address: Option<Ipv4Addr>) -> Map<String, Value> {
         let text = |a: Ipv4Addr| Value::from(a.to_string());
@@ -222,14 +228,7 @@ impl Agent {
         let permit = cx.starts.acquire().await.ok();
         let started = cx.docker.start(&cx.common, &spec, how).await;
         drop(permit);
-        let problem = |stage: &str, why: String| {
-            cx.sink.emit(Event::Problem {
-                runtime: runtime.to_owned(),
-                scenario: scenario.to_owned(),
-                stage: stage.to_owned(),
-                why,
-            });
-        };
+        let problem = |stage: &str, why: String| cx.problem(runtime, scenario, stage, why);
         let sandbox = match started {
             Ok(sandbox) => sandbox,
             Err((stage, e)) => {
@@ -333,6 +332,13 @@ impl Agent {
     /// Runs probes and reports their facts. Where the sandbox dies under them, the probe that was running is
     /// reported as killed with it.
     pub async fn run(&mut self, parallel: bool, asks: Vec<Ask>) -> BatchEnd {
+        let begun = Instant::now();
+        let end = self.run_batch(parallel, asks).await;
+        self.cx.phase(&self.runtime, &self.scenario, "guest", begun);
+        end
+    }
+
+    async fn run_batch(&mut self, parallel: bool, asks: Vec<Ask>) -> BatchEnd {
         self.batches += 1;
         let batch = Batch { batch: self.batches, parallel, asks };
         let label = |a: &Ask| if a.label.is_empty() { a.probe.clone() } else { a.label.clone() };
@@ -393,12 +399,7 @@ impl Agent {
                 Line::Late => why = Some(format!("the guest did not finish within {} s", limit.as_secs())),
             }
         }
-        self.cx.sink.emit(Event::Problem {
-            runtime: self.runtime.clone(),
-            scenario: self.scenario.clone(),
-            stage: "guest".to_owned(),
-            why: why.unwrap_or_default(),
-        });
+        self.cx.problem(&self.runtime, &self.scenario, "guest", why.unwrap_or_default());
         BatchEnd::Over
     }
 
@@ -429,14 +430,17 @@ impl Agent {
     pub async fn stop(self) {
         let (cx, runtime, scenario) = (self.cx.clone(), self.runtime.clone(), self.scenario.clone());
         let id = self.sandbox.id.clone();
+        let begun = Instant::now();
         // Some shims hang when their sandbox is killed; the engine then waits for ever.
-        let Err(first) = self.sandbox.remove(15).await else { return };
+        let removed = self.sandbox.remove(15).await;
+        cx.phase(&runtime, &scenario, "remove", begun);
+        let Err(first) = removed else { return };
         let ended = end_shims(&cx, &id).await;
         let why = match cx.docker.remove_within(&id, 30).await {
             Ok(()) => format!("{first}; {ended}, and it is removed now"),
             Err(e) => format!("{first}; {ended}, and still: {e}"),
         };
-        cx.sink.emit(Event::Problem { runtime, scenario, stage: "remove".to_owned(), why });
+        cx.problem(&runtime, &scenario, "remove", why);
     }
 }
 
@@ -452,10 +456,12 @@ pub fn ask(probe: &str, label: &str, params: &Map<String, Value>, more: Value) -
 
 /// Drains the ledgers and says so in the journal.
 pub async fn drain(cx: &Cx, lab: &Lab, runtime: &str, scenario: &str) {
+    let begun = Instant::now();
     let (ok, why) = match lab.drain().await {
         Ok(text) => (true, text),
         Err(why) => (false, why),
     };
+    cx.phase(runtime, scenario, "drain", begun);
     cx.sink.emit(Event::Drained { runtime: runtime.to_owned(), scenario: scenario.to_owned(), ok, why });
 }
 
