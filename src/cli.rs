@@ -38,6 +38,16 @@ pub enum Command {
         after_help = "Examples:\n  awf-probe explain netns.dnat.legacy\n  awf-probe explain egress.tcp.443 --from target/awf-probe"
     )]
     Explain(ExplainArgs),
+    /// Rows of features × runtimes, with verdicts and what is still open.
+    #[command(
+        after_help = "Examples:\n  awf-probe coverage\n  awf-probe coverage --from target/awf-probe --format json"
+    )]
+    Coverage(CoverageArgs),
+    /// The cells that came out otherwise than source code, documentation and issue threads claim.
+    #[command(
+        after_help = "Examples:\n  awf-probe surprises\n  awf-probe surprises --from target/awf-probe --format json"
+    )]
+    Surprises(SurprisesArgs),
     /// Judge a journal again, without an engine.
     #[command(
         after_help = "Examples:\n  awf-probe judge --from target/awf-probe/runsc/journal.jsonl\n  awf-probe judge --from journal.jsonl --format json"
@@ -155,6 +165,28 @@ pub struct ExplainArgs {
     /// Folder or report.json of a run.
     #[arg(long, default_value = "target/awf-probe", value_name = "PATH")]
     pub from: PathBuf,
+}
+
+/// Arguments of `coverage`.
+#[derive(Debug, Args)]
+pub struct CoverageArgs {
+    /// Folder or report.json of a run.
+    #[arg(long, default_value = "target/awf-probe", value_name = "PATH")]
+    pub from: PathBuf,
+    /// text or json.
+    #[arg(long, default_value = "text", value_name = "FORMAT")]
+    pub format: String,
+}
+
+/// Arguments of `surprises`.
+#[derive(Debug, Args)]
+pub struct SurprisesArgs {
+    /// Folder or report.json of a run.
+    #[arg(long, default_value = "target/awf-probe", value_name = "PATH")]
+    pub from: PathBuf,
+    /// text or json.
+    #[arg(long, default_value = "text", value_name = "FORMAT")]
+    pub format: String,
 }
 
 /// Arguments of `judge`.

@@ -28,6 +28,8 @@ fn main() -> ExitCode {
         Command::Run(_)
         | Command::List(_)
         | Command::Explain(_)
+        | Command::Coverage(_)
+        | Command::Surprises(_)
         | Command::Judge(_)
         | Command::Doctor
         | Command::Clean(_) => {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use awf_probe::{event::Event, scenario::egress::rules, specs::SOLO};
-use awf_probe_matrix::{Capability, Catalogue, Condition, Scope, Source};
+use awf_probe_matrix::{Capability, Catalogue, Claims, Condition, Scope, Source, coverage};
 use awf_probe_probes::{ATTEMPTS, FAMILIES, Payload, RULES, all};
 
 mod common;
@@ -289,4 +289,37 @@ fn files(folder: &str, extension: &str) -> BTreeMap<String, String> {
     }
     assert!(!all.is_empty(), "{folder} is empty");
     all
+}
+
+#[test]
+fn every_clause_of_every_row_is_answered() {
+    let data = data();
+    for row in coverage::rows().expect("matrix/coverage.toml can be read") {
+        assert!(!row.clauses.is_empty(), "{}: a row without clauses", row.id);
+        for clause in &row.clauses {
+            for pattern in &clause.cells {
+                let any = data.catalogue.capabilities.iter().any(|c| coverage::matches(pattern, &c.id));
+                assert!(any, "{}: {}: no capability is called {pattern}", row.id, clause.what);
+            }
+            assert!(!clause.cells.is_empty(), "{}: nothing answers: {}", row.id, clause.what);
+        }
+    }
+}
+
+#[test]
+fn every_capability_has_its_place_in_a_row() {
+    let data = data();
+    let rows = coverage::rows().expect("matrix/coverage.toml can be read");
+    let patterns: Vec<&String> = rows.iter().flat_map(|r| &r.clauses).flat_map(|c| &c.cells).collect();
+    let homeless = |c: &&Capability| !patterns.iter().any(|p| coverage::matches(p, &c.id));
+    let lost: Vec<&str> = data.catalogue.capabilities.iter().filter(homeless).map(|c| c.id.as_str()).collect();
+    assert!(lost.is_empty(), "add these to a clause of matrix/coverage.toml: {lost:#?}");
+}
+
+#[test]
+fn claims_are_about_capabilities_that_exist() {
+    let data = data();
+    for id in Claims::builtin().expect("matrix/claims.tsv can be read").ids() {
+        assert!(data.catalogue.get(id).is_some(), "matrix/claims.tsv names {id}, which does not exist");
+    }
 }

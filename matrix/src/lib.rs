@@ -5,7 +5,9 @@
 
 mod capability;
 mod catalogue;
+mod claims;
 mod condition;
+pub mod coverage;
 mod matrix;
 mod outcome;
 mod requirement;
@@ -14,6 +16,7 @@ mod verdict;
 
 pub use capability::{Capability, Kind, Safety, Scope, Want as EgressWant};
 pub use catalogue::{Catalogue, CatalogueError};
+pub use claims::{Claim, Claims, ClaimsError, Says};
 pub use condition::{Condition, ConditionError, Key, Source, Want};
 pub use matrix::{
     Cell, Coverage, Fingerprint, Host, IsolationClass, Leftovers, Matrix, Result_, RunInfo, RuntimeRow, Sighting,

@@ -128,6 +128,14 @@ pub struct Fingerprint {
     pub wraps: Option<Box<Self>>,
 }
 
+impl Fingerprint {
+    /// The arguments as registered, and those of what a wrapper hands over to.
+    pub fn all_args(&self) -> Vec<String> {
+        let inner = self.wraps.as_ref().map(|w| w.all_args()).unwrap_or_default();
+        self.args.iter().cloned().chain(inner).collect()
+    }
+}
+
 /// One runtime of the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RuntimeRow {

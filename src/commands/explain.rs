@@ -76,12 +76,12 @@ fn observed(c: &Capability, matrix: &Matrix) -> String {
 }
 
 /// What comes out of a sandbox may hold anything; a terminal obeys control characters.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The report at a path: a file, or `report.json` in a folder.
-fn last_run(path: &Path) -> Result<Option<Matrix>, Error> {
+pub(super) fn last_run(path: &Path) -> Result<Option<Matrix>, Error> {
     let file = if path.is_dir() { path.join("report.json") } else { path.to_owned() };
     let Ok(text) = fs::read_to_string(&file) else { return Ok(None) };
     let unreadable = |e: awf_probe_reports::ReportError| Error::Usage {

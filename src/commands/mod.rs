@@ -11,11 +11,13 @@ use crate::{
 };
 
 pub mod clean;
+pub mod coverage;
 pub mod doctor;
 pub mod explain;
 pub mod judge;
 pub mod list;
 pub mod run;
+pub mod surprises;
 mod timings;
 
 /// Runs a command that needs the harness.
@@ -24,6 +26,8 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Run(args) => run::run(args).await,
         Command::List(args) => list::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Coverage(args) => coverage::run(&args),
+        Command::Surprises(args) => surprises::run(&args),
         Command::Judge(args) => judge::run(args).await,
         Command::Doctor => doctor::run().await,
         Command::Clean(args) => clean::run(&args).await,
