@@ -6,7 +6,7 @@ CARGO ?= cargo
 OUT   ?= target/awf-probe
 BIN   := target/$$(rustc -vV | sed -n 's/^host: //p')/release/awf-probe
 
-.PHONY: probe test setup build lint speed clean-host
+.PHONY: probe test setup build generate lint speed clean-host
 
 probe: setup build
 	$(BIN) run --all --report-only --out $(OUT)
@@ -20,6 +20,11 @@ setup:
 
 build:
 	$(CARGO) build --release --locked
+
+# Renews every generated file: ids, verdicts, schema, sample reports, docs. Needs no engine; journals are left alone.
+generate:
+	AWF_PROBE_RENEW=1 $(CARGO) test --release --locked --workspace --lib --test catalogue --test golden --test generated -- \
+	  ids_are_never_removed verdicts_of_the_golden up_to_date
 
 lint:
 	$(CARGO) fmt --all --check
