@@ -27,7 +27,7 @@ Exit codes:
 pub enum Command {
     /// Measure runtimes and judge them.
     #[command(
-        after_help = "Examples:\n  awf-probe run\n  awf-probe run --runtime runsc --out report\n  awf-probe run --all --only 'egress.*' --only 'netns.*'\n\nFormats: table, json, markdown. Exit codes: see `awf-probe --help`."
+        after_help = "Examples:\n  awf-probe run\n  awf-probe run --runtime runsc --out report\n  awf-probe run --all --only 'egress.*' --only 'netns.*'\n\nFormats: table, json, jsonl, markdown, junit, sarif, github, tap. Exit codes: see `awf-probe --help`."
     )]
     Run(RunArgs),
     /// List the capabilities.
@@ -92,7 +92,8 @@ pub enum ProxyEngine {
 /// How to print a matrix.
 #[derive(Debug, Args)]
 pub struct Output {
-    /// table, json or markdown.
+    /// table; json (report-v1), jsonl (its records, a line each); markdown; junit, sarif, tap; github (annotations, and
+    /// in a GitHub job the step's summary).
     #[arg(long, default_value = "table", value_name = "FORMAT")]
     pub format: String,
     /// Unfold the families: a row for each capability.

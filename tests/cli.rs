@@ -167,6 +167,26 @@ fn judging_a_real_journal_gives_the_exit_code_of_its_verdicts() {
     assert!(matches!(code, Some(1 | 3)), "{code:?}");
 }
 
+/// Annotations on stdout; the summary of the step only in a job, and behind what is there.
+#[test]
+fn a_job_of_github_actions_gets_its_summary() {
+    let journal = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/samples/journals/runsc.jsonl");
+    let dir = tempfile::tempdir().expect("tempdir");
+    let summary = dir.path().join("summary.md");
+    std::fs::write(&summary, "before\n").expect("write");
+    let judge = |actions: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_awf-probe"));
+        command.args(["judge", "--format", "github", "--from"]).arg(&journal);
+        command.env("GITHUB_ACTIONS", actions).env("GITHUB_STEP_SUMMARY", &summary).output().expect("starts")
+    };
+    let output = judge("");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("::error title="), "{output:?}");
+    assert_eq!(std::fs::read_to_string(&summary).expect("read"), "before\n", "this is no job");
+    judge("true");
+    let text = std::fs::read_to_string(&summary).expect("read");
+    assert!(text.starts_with("before\n") && text.contains("| R1"), "{text}");
+}
+
 #[test]
 fn help_of_every_subcommand_has_examples_and_exit_codes() {
     let top = String::from_utf8_lossy(&probe(&["--help"], NOWHERE).stdout).into_owned();

@@ -11,11 +11,22 @@ pub enum Format {
     Json,
     /// For people, in a pull request or a job summary.
     Markdown,
+    /// For machines that read one record at a time.
+    Jsonl,
+    /// For the test views of CI systems.
+    Junit,
+    /// For code scanning: SARIF 2.1.0.
+    Sarif,
+    /// For GitHub Actions: annotations.
+    Github,
+    /// For test harnesses: TAP version 14.
+    Tap,
 }
 
 impl Format {
     /// All formats, the default first.
-    pub const ALL: [Self; 3] = [Self::Table, Self::Json, Self::Markdown];
+    pub const ALL: [Self; 8] =
+        [Self::Table, Self::Json, Self::Jsonl, Self::Markdown, Self::Junit, Self::Sarif, Self::Github, Self::Tap];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -23,6 +34,11 @@ impl Format {
             Self::Table => "table",
             Self::Json => "json",
             Self::Markdown => "markdown",
+            Self::Jsonl => "jsonl",
+            Self::Junit => "junit",
+            Self::Sarif => "sarif",
+            Self::Github => "github",
+            Self::Tap => "tap",
         }
     }
 }
@@ -66,7 +82,7 @@ impl fmt::Display for UnknownFormat {
     }
 }
 
-/// How a report for people should look; JSON is always whole.
+/// How a report for people should look; only the formats for people heed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
     /// Whether ANSI colours are written (table only).

@@ -5,9 +5,14 @@
 
 pub mod docs;
 mod format;
+mod github;
 mod json;
+mod jsonl;
+mod junit;
 mod markdown;
+mod sarif;
 mod table;
+mod tap;
 mod text;
 mod view;
 
@@ -66,5 +71,10 @@ pub fn render(matrix: &Matrix, catalogue: &Catalogue, format: Format, style: Sty
         Format::Table => table::render(matrix, catalogue, style),
         Format::Json => json::render(matrix, catalogue),
         Format::Markdown => markdown::render(matrix, catalogue, style),
+        Format::Jsonl => jsonl::render(matrix, catalogue),
+        Format::Junit => junit::render(matrix, catalogue, style),
+        Format::Sarif => sarif::render(matrix, catalogue, style),
+        Format::Github => github::render(matrix, catalogue, style),
+        Format::Tap => tap::render(matrix, catalogue, style),
     }
 }

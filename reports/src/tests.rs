@@ -1,6 +1,7 @@
 //! What readers rely on: widths, colours, round trips, and that hostile text stays text.
 
 mod fixtures;
+mod machine;
 
 use std::{env, fs, path::PathBuf};
 
@@ -230,7 +231,10 @@ fn long_text_wraps_and_is_cut() {
 #[test]
 fn a_wrong_format_names_the_nearest() {
     let error = "tabel".parse::<Format>().unwrap_err();
-    assert_eq!(error.to_string(), "unknown format \"tabel\"; did you mean \"table\"? (formats: table, json, markdown)");
+    assert_eq!(
+        error.to_string(),
+        "unknown format \"tabel\"; did you mean \"table\"? (formats: table, json, jsonl, markdown, junit, sarif, github, tap)"
+    );
     assert!(!"xyz".parse::<Format>().unwrap_err().to_string().contains("did you mean"));
     assert!(Format::ALL.into_iter().all(|f| f.name().parse() == Ok(f)));
 }

@@ -116,7 +116,7 @@ impl<'a> View<'a> {
     }
 
     /// Whether the cell belongs to a model on which no requirement may rest.
-    fn is_control(&self, cell: &Cell) -> bool {
+    pub(crate) fn is_control(&self, cell: &Cell) -> bool {
         self.is_egress(cell)
             && cell.model.as_deref().is_some_and(|m| self.models.iter().any(|k| k.id == m && !k.counts))
     }

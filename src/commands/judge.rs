@@ -1,6 +1,6 @@
 //! `awf-probe judge`: verdicts from a journal, without an engine.
 
-use super::{Data, format, print, rendered};
+use super::{Data, format, show};
 use crate::{
     cli::JudgeArgs,
     engine::{Engine, Replay},
@@ -14,6 +14,6 @@ pub async fn run(args: JudgeArgs) -> Result<Exit, Error> {
     let data = Data::load()?;
     let events = Replay { journal: args.from }.events().await?;
     let matrix = judge(&events, &data.catalogue, &data.models, &data.products);
-    print(&rendered(&matrix, &data, &args.output, format)?)?;
+    show(&matrix, &data, &args.output, format)?;
     Ok(super::run::exit_of(&matrix, &data, super::run::is_filtered(&matrix, &data)))
 }

@@ -64,7 +64,7 @@ impl Data {
 pub fn format(output: &Output) -> Result<Format, Error> {
     output.format.parse().map_err(|e: awf_probe_reports::UnknownFormat| Error::Usage {
         why: e.to_string(),
-        help: "use --format table, json or markdown".to_owned(),
+        help: "`awf-probe run --help` says what each format is for".to_owned(),
     })
 }
 
@@ -80,6 +80,21 @@ pub fn rendered(matrix: &Matrix, data: &Data, output: &Output, format: Format) -
         only_bad: output.only_bad,
     };
     render(matrix, &data.catalogue, format, style).map_err(|e| Error::Bug(e.to_string()))
+}
+
+/// Prints a matrix. Annotations of GitHub Actions come with the summary of the job's step, in Markdown.
+pub fn show(matrix: &Matrix, data: &Data, output: &Output, format: Format) -> Result<(), Error> {
+    print(&rendered(matrix, data, output, format)?)?;
+    let summary = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty());
+    match (format, summary) {
+        (Format::Github, Some(path)) if std::env::var_os("GITHUB_ACTIONS").is_some_and(|v| v == "true") => {
+            let path = std::path::PathBuf::from(path);
+            let text = rendered(matrix, data, output, Format::Markdown)?;
+            let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
+            file.and_then(|mut f| f.write_all(text.as_bytes())).map_err(|e| Error::unwritable(&path, &e))
+        }
+        (_, _) => Ok(()),
+    }
 }
 
 fn width(terminal: bool) -> usize {

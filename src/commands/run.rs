@@ -13,7 +13,7 @@ use awf_probe_matrix::{Leftovers, Matrix, RunInfo, RuntimeRow, Standing, Verdict
 use awf_probe_reports::Format;
 use tokio::sync::OnceCell;
 
-use super::{Data, clean, format, print, rendered, timings};
+use super::{Data, clean, format, print, rendered, show, timings};
 use crate::{
     cli::RunArgs,
     engine::docker::{
@@ -62,7 +62,7 @@ pub async fn run(args: RunArgs) -> Result<Exit, Error> {
     }
     // What was learned before an error is kept in the journal and the report.
     measured?;
-    print(&rendered(&matrix, &data, &args.output, format)?)?;
+    show(&matrix, &data, &args.output, format)?;
     if args.timings {
         let ledger = timings::ledger(&sink.events());
         // Behind a table it belongs to the result; a document for a machine stays what it is.
