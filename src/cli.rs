@@ -136,6 +136,10 @@ pub struct RunArgs {
     /// the engine already: nothing is pulled.
     #[arg(long, value_name = "REF")]
     pub toolbox_image: Option<String>,
+    /// Try every system call this seccomp profile names, in the Docker Engine's format, and tell whether it is allowed or
+    /// refused as declared. Without it the profile of AWF's size that is built in takes its place.
+    #[arg(long, value_name = "FILE")]
+    pub seccomp_profile: Option<PathBuf>,
     /// Print the plan and start nothing.
     #[arg(long)]
     pub dry_run: bool,

@@ -1,6 +1,6 @@
 //! The sandboxes a run makes: what differs between them is what a probe and its control differ by.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Arc};
 
 /// The network a sandbox is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,12 +29,18 @@ pub enum Toolbox {
 }
 
 /// A seccomp profile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seccomp {
     /// None.
     Unconfined,
     /// One that refuses getcpu, and prctl(PR_GET_DUMPABLE), with ENOMSG.
     Marker,
+    /// One of the size and shape of AWF's.
+    Awf,
+    /// The engine's own.
+    EngineDefault,
+    /// The user's.
+    File(Arc<str>),
 }
 
 /// How a sandbox is configured.
@@ -50,6 +56,8 @@ pub struct Spec {
     pub cap_drop: Vec<&'static str>,
     /// no-new-privileges.
     pub no_new_privs: bool,
+    /// The engine's AppArmor profile, where the host has AppArmor.
+    pub apparmor: bool,
     /// Seccomp profile.
     pub seccomp: Seccomp,
     /// Without the engine's masked and read-only paths.
@@ -81,6 +89,7 @@ impl Spec {
             cap_add: vec![],
             cap_drop: vec![],
             no_new_privs: false,
+            apparmor: false,
             seccomp: Seccomp::Unconfined,
             unmasked: false,
             memory: None,
@@ -125,6 +134,19 @@ impl Spec {
             "plain" => plain,
             "bare" => Self { cap_drop: vec!["ALL"], ..plain },
             "marker" => Self { seccomp: Seccomp::Marker, ..plain },
+            // The engine's missing ones are dropped again where the sandbox is made.
+            "all-caps" => Self { cap_add: vec!["ALL"], ..plain },
+            "all-caps-awf" => Self { cap_add: vec!["ALL"], seccomp: Seccomp::Awf, ..plain },
+            "profile" => Self { cap_add: vec!["ALL"], seccomp: Seccomp::Awf, ..plain },
+            "default-seccomp" => Self { seccomp: Seccomp::EngineDefault, ..plain },
+            "apparmor" => Self { apparmor: true, unmasked: true, ..plain },
+            "awf-seccomp" => Self {
+                toolbox: Toolbox::Host,
+                workspace: true,
+                seccomp: Seccomp::Awf,
+                env: proxy_env("proxy.awf-probe.test"),
+                ..Self::awf(name)
+            },
             "memory" => Self { memory: Some(64 << 20), ..plain },
             "pids" => Self { pids: Some(60), ..plain },
             // Heavy against the run's other sandboxes, so that what holds it back is the quota.
@@ -154,17 +176,41 @@ impl Spec {
 }
 
 /// The solo specs, the slow ones first.
-pub const SOLO: &[&str] =
-    &["netfilter", "netfilter-noraw", "dns", "awf", "cpu", "unlimited", "plain", "memory", "pids", "bare", "marker"];
+pub const SOLO: &[&str] = &[
+    "netfilter",
+    "netfilter-noraw",
+    "dns",
+    "awf",
+    "cpu",
+    "unlimited",
+    "plain",
+    "memory",
+    "pids",
+    "bare",
+    "marker",
+    "awf-seccomp",
+    "all-caps",
+    "all-caps-awf",
+    "profile",
+    "default-seccomp",
+    "apparmor",
+];
 
 /// AWF's proxy variables; lower-case `http_proxy` is deliberately not among them.
 pub fn proxy_env(host: &str) -> Vec<String> {
     let url = format!("http://{host}:3128");
     let mut env: Vec<String> =
         ["HTTP_PROXY", "HTTPS_PROXY", "https_proxy"].iter().map(|n| format!("{n}={url}")).collect();
-    env.extend(["NO_PROXY", "no_proxy"].iter().map(|n| format!("{n}=localhost,127.0.0.1,::1,0.0.0.0")));
+    env.extend(
+        ["NO_PROXY", "no_proxy"]
+            .iter()
+            .map(|n| format!("{n}=localhost,127.0.0.1,::1,0.0.0.0,{host},agent.awf-probe.test")),
+    );
     env
 }
+
+/// The profile of AWF's size and shape: 352 names allowed, 30 refused one by one, the rest refused by default.
+pub const AWF_PROFILE: &str = include_str!("seccomp/awf.json");
 
 /// The marker profile.
 pub fn marker_profile() -> String {
@@ -177,7 +223,11 @@ pub fn marker_profile() -> String {
         "syscalls": [
             {"names": ["getcpu"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOMSG},
             {"names": ["prctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOMSG,
-             "args": [{"index": 0, "value": libc::PR_GET_DUMPABLE, "op": "SCMP_CMP_EQ"}]}
+             "args": [{"index": 0, "value": libc::PR_GET_DUMPABLE, "op": "SCMP_CMP_EQ"}]},
+            {"names": ["getitimer"], "action": "SCMP_ACT_KILL_PROCESS"},
+            {"names": ["setitimer"], "action": "SCMP_ACT_TRAP"},
+            {"names": ["times"], "action": "SCMP_ACT_LOG"},
+            {"names": [if cfg!(target_arch = "x86_64") { "sysfs" } else { "sched_rr_get_interval" }], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EUSERS}
         ]
     })
     .to_string()

@@ -174,7 +174,8 @@ impl Entry {
         let fill = |s: &String| s.replace(hole, value);
         let fill_all = |v: &Vec<String>| v.iter().map(fill).collect();
         Self {
-            id: fill(&self.id),
+            // Ids are lower-case and dashed, however the kernel writes what they are about.
+            id: self.id.replace(hole, &value.to_lowercase().replace('_', "-")),
             title: fill(&self.title),
             why: fill(&self.why),
             how: fill(&self.how),
@@ -263,6 +264,7 @@ const FILES: &[(&str, &str)] = files![
     "procfs",
     "privileges",
     "seccomp",
+    "capabilities",
     "cgroup",
     "paths",
     "dns",

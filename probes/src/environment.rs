@@ -37,6 +37,11 @@ fn undropped(cx: &mut Cx) {
 }
 
 fn dropped(cx: &mut Cx) {
+    behind_the_drop(cx, "battery", "dropped");
+}
+
+/// Runs a battery as user code, behind the chroot and AWF's capsh line, and passes its facts on under a label.
+pub(crate) fn behind_the_drop(cx: &mut Cx, battery: &str, label: &str) {
     let Some(capsh) = first_existing(&["/host/usr/sbin/capsh", "/host/sbin/capsh", "/host/usr/bin/capsh"]) else {
         return cx.fact("", Outcome::Skipped { why: "tool missing: capsh".to_owned() });
     };
@@ -44,7 +49,7 @@ fn dropped(cx: &mut Cx) {
         return cx.fact("", sys::refused(&e, "chroot /host with a copy of the executable"));
     }
     let params = cx.params().to_string();
-    let command = format!("exec {COPY} guest-once battery dropped '{params}'");
+    let command = format!("exec {COPY} guest-once {battery} {label} '{params}'");
     let capsh = capsh.trim_start_matches("/host");
     let args = ["--drop=cap_sys_chroot,cap_sys_admin", "--user=agent", "--", "-c", &command];
     match sys::run(capsh, &args, Duration::from_secs(10)) {
@@ -163,7 +168,7 @@ fn capabilities(cx: &mut Cx) {
     );
 }
 
-fn force_buffer() -> io::Result<()> {
+pub(crate) fn force_buffer() -> io::Result<()> {
     let fd = net::raw_socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
     let size: libc::c_int = 1 << 16;
     let len = size_of::<libc::c_int>() as libc::socklen_t;
@@ -178,7 +183,7 @@ fn force_buffer() -> io::Result<()> {
     .map(drop)
 }
 
-fn in_a_child(work: impl FnOnce() -> io::Result<()>) -> Outcome {
+pub(crate) fn in_a_child(work: impl FnOnce() -> io::Result<()>) -> Outcome {
     let end = in_child(Duration::from_secs(5), || match work() {
         Ok(()) => 0,
         Err(e) => e.raw_os_error().unwrap_or(255),

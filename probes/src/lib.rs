@@ -6,12 +6,15 @@
 pub mod guest;
 pub mod wire;
 
+mod calls;
+mod capabilities;
 mod cgroup;
 mod chroot;
 mod cx;
 mod dns;
 mod egress;
 mod environment;
+mod escape;
 mod identity;
 mod image;
 mod net;
@@ -23,9 +26,15 @@ mod procfs;
 mod seccomp;
 mod sys;
 
+pub use calls::{Safe, names, number, safe};
 pub use cx::Cx;
 pub use egress::{ATTEMPTS, Attempt, Payload};
 pub use netfilter::{RULES, Rule};
+
+/// The name of an errno, as facts have it.
+pub fn errno_name(number: i32) -> String {
+    sys::errno_name(&std::io::Error::from_raw_os_error(number))
+}
 
 /// One experiment, as its family registers it.
 #[derive(Clone, Copy, Debug)]
@@ -47,9 +56,12 @@ pub const FAMILIES: &[(&str, &[Probe])] = &[
     ("environment", environment::PROBES),
     ("procfs", procfs::PROBES),
     ("chroot", chroot::PROBES),
+    ("escape", escape::PROBES),
     ("paths", paths::PROBES),
     ("privileges", privileges::PROBES),
     ("seccomp", seccomp::PROBES),
+    ("calls", calls::PROBES),
+    ("capabilities", capabilities::PROBES),
     ("cgroup", cgroup::PROBES),
     ("dns", dns::PROBES),
     ("netfilter", netfilter::PROBES),

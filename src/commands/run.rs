@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use awf_probe_matrix::{Leftovers, Matrix, RunInfo, RuntimeRow, Standing, Verdict};
+use awf_probe_matrix::{Fact, Leftovers, Matrix, RunInfo, RuntimeRow, Standing, Verdict};
 use awf_probe_reports::Format;
 use tokio::sync::OnceCell;
 
@@ -27,10 +27,16 @@ use crate::{
     inventory,
     journal::Sink,
     judge::judge,
-    lab,
+    lab::{
+        self,
+        roles::wire::{Answer, Ask},
+    },
     plan::{Filter, Job, Plan},
     progress::{Progress, note},
-    scenario::{Cx, LabHandle, egress, millis, netns, solo},
+    record::Record,
+    scenario::{Cx, LabHandle, Privilege, egress, millis, netns, solo},
+    seccomp::{self, Profile, Setting},
+    specs::AWF_PROFILE,
 };
 
 /// Measures.
@@ -41,7 +47,14 @@ pub async fn run(args: RunArgs) -> Result<Exit, Error> {
     let docker = Docker::connect().await?;
     let info = docker.info().await?;
     let names = inventory::resolve(&info, &args.runtimes, args.all)?;
-    let plan = Plan::build(&data.catalogue, &data.models, &names, &info.host.default_runtime, &filter)?;
+    let profile: Option<Arc<str>> = match &args.seccomp_profile {
+        Some(path) => Some(Profile::read(path)?.into()),
+        None => None,
+    };
+    let mut plan = Plan::build(&data.catalogue, &data.models, &names, &info.host.default_runtime, &filter)?;
+    if profile.is_some() {
+        plan.with_profile();
+    }
     if args.dry_run {
         print(&describe(&plan))?;
         return Ok(Exit::Ok);
@@ -52,7 +65,7 @@ pub async fn run(args: RunArgs) -> Result<Exit, Error> {
     }
     let journal = out.map(|d| d.join("journal.jsonl"));
     let sink = Sink::create(journal.as_deref())?;
-    let measured = measure(&docker, &info, &plan, &data, &args, &sink).await;
+    let measured = measure(&docker, &info, &plan, &data, &args, profile, &sink).await;
     if let Some(why) = sink.failure() {
         return Err(Error::Unwritable { path: journal.unwrap_or_default(), why });
     }
@@ -89,6 +102,7 @@ async fn measure(
     plan: &Plan,
     data: &Data,
     args: &RunArgs,
+    profile: Option<Arc<str>>,
     sink: &Sink,
 ) -> Result<(), Error> {
     let begun = Instant::now();
@@ -126,7 +140,7 @@ async fn measure(
     // Outlives an interruption: its helper must be told to undo what it made, not just be removed.
     let ground = OnceCell::new();
     let outcome = tokio::select! {
-        outcome = stages(docker, info, plan, args, sink, &run, &executable, &image, tools.as_ref(), &ground) => outcome,
+        outcome = stages(docker, info, plan, args, profile, sink, &run, &executable, &image, tools.as_ref(), &ground) => outcome,
         () = sink.alarmed() => Err(Error::Lab {
             why: "a frame of the lab was seen on a link where none belongs; the run was stopped at once".to_owned(),
         }),
@@ -147,6 +161,7 @@ async fn stages(
     info: &Info,
     plan: &Plan,
     args: &RunArgs,
+    profile: Option<Arc<str>>,
     sink: &Sink,
     run: &str,
     executable: &Executable,
@@ -161,7 +176,13 @@ async fn stages(
     if let Some((reference, id)) = tools {
         common.toolbox = Some(Arc::new(docker.unpack_toolbox(run, reference, id, executable).await?));
     }
-    with_lab(docker, info, plan, args, sink, image, ground, common, &helper_runtime).await
+    let engine = match ground.helper().ask(Ask::Powers).await? {
+        Answer::Powers { permitted } => permitted,
+        other => return Err(Error::Bug(format!("the helper answered {other:?}"))),
+    };
+    let apparmor = info.host.security.iter().any(|s| s.contains("apparmor"));
+    let privilege = Privilege { engine, apparmor, profile };
+    with_lab(docker, info, plan, args, privilege, sink, image, ground, common, &helper_runtime).await
 }
 
 #[expect(clippy::too_many_arguments, reason = "private, called once")]
@@ -170,6 +191,7 @@ async fn with_lab(
     info: &Info,
     plan: &Plan,
     args: &RunArgs,
+    privilege: Privilege,
     sink: &Sink,
     image: &Image,
     ground: &lab::Ground,
@@ -189,6 +211,7 @@ async fn with_lab(
         info.host.default_runtime.clone(),
         usize::from(args.jobs),
         args.deadline,
+        privilege,
     );
     let progress = Progress::new(plan.jobs.iter().map(Vec::len).sum());
     let build = async {
@@ -215,8 +238,32 @@ async fn with_lab(
             one_job(&cx, runtime, job, &progress).await;
         }
     }
+    compare_profiles(&cx, plan, &info.host.kernel);
     progress.finish();
     built
+}
+
+/// Whether the calls a seccomp profile names came out as it declares, for each runtime whose sandboxes tried them.
+fn compare_profiles(cx: &Cx, plan: &Plan, kernel: &str) {
+    let text = cx.privilege.profile.as_deref().unwrap_or(AWF_PROFILE);
+    let scenario = if cx.privilege.profile.is_some() { "profile" } else { "all-caps-awf" };
+    let Ok(profile) = Profile::parse(text) else { return };
+    let declared = profile.declared(&Setting { capabilities: &cx.privilege, kernel });
+    let record = Record::new(&cx.sink.events());
+    for (runtime, jobs) in plan.runtimes.iter().zip(&plan.jobs) {
+        if !jobs.iter().any(|j| matches!(j, Job::Solo("all-caps-awf"))) {
+            continue;
+        }
+        for (name, outcome) in seccomp::judge(&record, runtime, scenario, &declared) {
+            cx.sink.emit(Event::Observed {
+                runtime: runtime.clone(),
+                scenario: "all-caps-awf".to_owned(),
+                source: "host".to_owned(),
+                fact: Fact { name: name.to_owned(), outcome, sent: None, elapsed_ms: None },
+                address: None,
+            });
+        }
+    }
 }
 
 /// Scenarios that wait for quiet where several runtimes are measured at once.

@@ -1,8 +1,8 @@
 //! One sandbox, every probe that names its spec.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Arc};
 
-use awf_probe_matrix::Outcome;
+use awf_probe_matrix::{Fact, Outcome};
 use awf_probe_probes::{all, wire::Ask};
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use super::{Agent, BatchEnd, Cx, ask, drain};
 use crate::{
     event::Event,
     lab::roles::wire::{Answer, Ask as LabAsk},
-    specs::Spec,
+    specs::{Seccomp, Spec},
 };
 
 /// Runs a solo spec. Says whether the sandbox started.
@@ -35,11 +35,37 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
             return true;
         }
     };
-    let Some(spec) = Spec::solo(name, address, cx.layout.proxy()) else { return true };
+    let Some(mut spec) = Spec::solo(name, address, cx.layout.proxy()) else { return true };
+    let privilege = &cx.privilege;
+    if spec.cap_add == ["ALL"] {
+        spec.cap_drop = privilege.missing();
+    }
+    if name == "profile" {
+        let Some(text) = &privilege.profile else { return true };
+        spec.seccomp = Seccomp::File(Arc::clone(text));
+    }
+    if spec.apparmor {
+        let offered = if privilege.apparmor {
+            Outcome::allowed("the engine lists AppArmor among its security options")
+        } else {
+            Outcome::Absent {
+                why: "the engine offers no AppArmor: the host's kernel has none, or it is off".to_owned(),
+            }
+        };
+        let (runtime, scenario, source) = (runtime.to_owned(), name.to_owned(), "engine".to_owned());
+        let fact = Fact { name: "apparmor.offered".to_owned(), outcome: offered, sent: None, elapsed_ms: None };
+        cx.sink.emit(Event::Observed { runtime, scenario, source, fact, address: None });
+        if !privilege.apparmor {
+            return true;
+        }
+    }
     // The closing of a semaphore is not part of a run.
     let permit = cx.jobs.acquire().await.ok();
     let Some(mut agent) = Agent::start(cx, runtime, name, "agent", spec, None).await else { return false };
-    let params = cx.params(in_lab.then_some(address));
+    let mut params = cx.params(in_lab.then_some(address));
+    if name.starts_with("all-caps") || name == "profile" {
+        params.insert("capabilities".into(), Value::from("all"));
+    }
     let mut asks: Vec<Ask> =
         all().filter(|p| p.specs.contains(&name)).map(|p| ask(p.id, "", &params, Value::Null)).collect();
     if name.starts_with("netfilter") {

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    specs::{Net, Seccomp, Spec, Toolbox, marker_profile},
+    specs::{AWF_PROFILE, Net, Seccomp, Spec, Toolbox, marker_profile},
 };
 
 /// What every sandbox of a run shares.
@@ -222,14 +222,19 @@ impl Docker {
 
     fn body(&self, common: &Common, spec: &Spec, how: &Start<'_>) -> ContainerCreateBody {
         let mut security = Vec::new();
-        security.push(match spec.seccomp {
-            Seccomp::Unconfined => "seccomp=unconfined".to_owned(),
-            Seccomp::Marker => format!("seccomp={}", marker_profile()),
-        });
+        match &spec.seccomp {
+            Seccomp::Unconfined => security.push("seccomp=unconfined".to_owned()),
+            Seccomp::Marker => security.push(format!("seccomp={}", marker_profile())),
+            Seccomp::Awf => security.push(format!("seccomp={AWF_PROFILE}")),
+            Seccomp::File(text) => security.push(format!("seccomp={text}")),
+            Seccomp::EngineDefault => {}
+        }
         if spec.no_new_privs {
             security.push("no-new-privileges:true".to_owned());
         }
-        security.push("apparmor=unconfined".to_owned());
+        if !spec.apparmor {
+            security.push("apparmor=unconfined".to_owned());
+        }
         let (network_mode, endpoints) = match &spec.net {
             Net::None => ("none".to_owned(), None),
             Net::Host => ("host".to_owned(), None),
@@ -261,6 +266,7 @@ impl Docker {
             dns_search: (!joins).then(|| vec![".".to_owned()]),
             extra_hosts: (!spec.extra_hosts.is_empty()).then(|| spec.extra_hosts.clone()),
             pid_mode: how.host_pid.then(|| "host".to_owned()),
+            ipc_mode: how.host_pid.then(|| "host".to_owned()),
             userns_mode: how.host_pid.then(|| "host".to_owned()),
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
             ..Default::default()

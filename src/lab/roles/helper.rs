@@ -111,6 +111,8 @@ impl Role for Helper {
                 chain: procs::chain(pid),
                 own_network: procs::own_network(pid)?,
             }),
+            Ask::Powers => Ok(Answer::Powers { permitted: procs::powers_of_parent()? }),
+            Ask::Traces { key, mount } => procs::traces(key, &mount),
             Ask::Counters => Ok(counters(self.tap.as_ref(), &self.out)),
             Ask::Witness { .. } | Ask::Proxy { .. } => bail!("not a question for the helper"),
         }
