@@ -262,6 +262,8 @@ const FILES: &[(&str, &str)] = files![
     "netns",
     "chroot",
     "procfs",
+    "bind",
+    "tmpfs",
     "privileges",
     "seccomp",
     "capabilities",
