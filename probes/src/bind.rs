@@ -45,24 +45,27 @@ pub(crate) const PROBES: &[Probe] = &[
     Probe { id: "bind.fs", about: "what programs expect of a workspace", specs: &["mounts"], ask: features },
 ];
 
-const RW: &str = "/m/rw/bind";
-const RO: &str = "/m/ro/bind";
+/// A folder of the volume that no other sandbox of the run uses: the volume is every runtime's.
+fn own(cx: &Cx, mount: &str, name: &str) -> String {
+    format!("/m/{mount}/{name}-{}", cx.text("seed"))
+}
 
 fn ro(cx: &mut Cx) {
-    let made = fs::create_dir_all(RW).and_then(|()| fs::write(format!("{RW}/file"), "old"));
+    let (rw, ro) = (own(cx, "rw", "bind"), own(cx, "ro", "bind"));
+    let made = fs::create_dir_all(&rw).and_then(|()| fs::write(format!("{rw}/file"), "old"));
     if let Err(e) = made {
-        return cx.fact("", Outcome::broken(format!("cannot prepare {RW}: {e}")));
+        return cx.fact("", Outcome::broken(format!("cannot prepare {rw}: {e}")));
     }
     cx.fact(
         "seen",
-        match fs::read(format!("{RO}/file")) {
+        match fs::read(format!("{ro}/file")) {
             Ok(b) if b == b"old" => Outcome::allowed("the file of the writable mount"),
             Ok(_) => Outcome::refused("other content", ""),
             Err(e) => sys::refused(&e, "through the read-only mount"),
         },
     );
     // The read-only side first: where it is not read-only, the writable side may fail for it.
-    for (side, dir) in [("ro", RO), ("rw", RW)] {
+    for (side, dir) in [("ro", ro), ("rw", rw)] {
         let at = |name: &str| format!("{dir}/{name}");
         let facts: [(&str, io::Result<()>); 8] = [
             ("write", OpenOptions::new().write(true).open(at("file")).map(drop)),
@@ -260,8 +263,8 @@ fn single(cx: &mut Cx) {
 }
 
 fn escape(cx: &mut Cx) {
-    let dir = "/m/rw/escape";
-    let made = fs::create_dir_all(dir).and_then(|()| fs::write(format!("{dir}/inside"), "inside"));
+    let dir = own(cx, "rw", "escape");
+    let made = fs::create_dir_all(&dir).and_then(|()| fs::write(format!("{dir}/inside"), "inside"));
     if let Err(e) = made {
         return cx.fact("", Outcome::broken(format!("cannot prepare {dir}: {e}")));
     }
@@ -290,7 +293,8 @@ fn escape(cx: &mut Cx) {
 }
 
 fn features(cx: &mut Cx) {
-    let dir = "/m/rw/features";
+    let dir = own(cx, "rw", "features");
+    let dir = dir.as_str();
     if let Err(e) = fs::create_dir_all(dir) {
         return cx.fact("", Outcome::broken(format!("cannot make {dir}: {e}")));
     }

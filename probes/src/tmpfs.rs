@@ -124,11 +124,11 @@ fn node(path: &str) -> Outcome {
 }
 
 /// tmpfs's magic number in statfs(2).
-const TMPFS: i64 = 0x0102_1994;
+const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
 fn is_tmpfs(path: &str) -> Outcome {
     match rustix::fs::statfs(path) {
-        Ok(s) if i64::try_from(s.f_type).is_ok_and(|t| t == TMPFS) => Outcome::allowed(format!("{path} is a tmpfs")),
+        Ok(s) if s.f_type == TMPFS => Outcome::allowed(format!("{path} is a tmpfs")),
         Ok(s) => Outcome::refused("another file system", format!("type {:x}", s.f_type)),
         Err(e) => sys::refused(&e.into(), path),
     }
@@ -136,11 +136,19 @@ fn is_tmpfs(path: &str) -> Outcome {
 
 fn places(cx: &mut Cx) {
     // The volume is mounted twice; at one of them a tmpfs lies over one of its folders.
-    let wrote = fs::write("/m/over/beside", "x").and_then(|()| fs::write("/m/over/inner/hidden", "x"));
+    // The volume is every runtime's, so the names are this sandbox's own.
+    let (beside, hidden) = (format!("beside-{}", cx.text("seed")), format!("inner/hidden-{}", cx.text("seed")));
+    let wrote = fs::write(format!("/m/over/{beside}"), "x").and_then(|()| fs::write(format!("/m/over/{hidden}"), "x"));
     cx.fact("over.wrote", sys::attempt(wrote, "a file beside the tmpfs and one in it"));
     cx.fact("over.kind", is_tmpfs("/m/over/inner"));
-    cx.fact("over.beside", sys::attempt(fs::read("/m/again/beside"), "the file beside, through the other mount"));
-    cx.fact("over.hidden", sys::attempt(fs::read("/m/again/inner/hidden"), "the file in it, through the other mount"));
+    cx.fact(
+        "over.beside",
+        sys::attempt(fs::read(format!("/m/again/{beside}")), "the file beside, through the other mount"),
+    );
+    cx.fact(
+        "over.hidden",
+        sys::attempt(fs::read(format!("/m/again/{hidden}")), "the file in it, through the other mount"),
+    );
     // AWF's: a tmpfs at /host/dev/shm below the read-only bind of /dev.
     cx.fact("nested.outside", sys::attempt(may_write("/host/dev"), "access(W_OK) on /host/dev"));
     cx.fact("nested.kind", is_tmpfs("/host/dev/shm"));
