@@ -1,5 +1,6 @@
 //! AWF's chroot below `/host`: entering it, running the host's programs in it, and writing where it must not.
 
+use crate::pace;
 use std::{
     fs::{self, OpenOptions},
     io,
@@ -26,7 +27,7 @@ const SHELL: &str = "/bin/sh";
 
 fn chroot(cx: &mut Cx) {
     let args = ["-c", "echo $((20 + 3))"];
-    let outside = sys::run(SHELL, &args, Duration::from_secs(5));
+    let outside = sys::run(SHELL, &args, pace::scaled(Duration::from_secs(5)));
     cx.fact("exec-outside", sys::attempt(outside, "/bin/sh without the chroot"));
     if let Err(e) = sys::chroot("/host") {
         return cx.fact("enter", sys::refused(&e, "chroot /host"));
@@ -41,7 +42,7 @@ fn chroot(cx: &mut Cx) {
     );
     cx.fact(
         "exec",
-        match sys::run(SHELL, &args, Duration::from_secs(5)) {
+        match sys::run(SHELL, &args, pace::scaled(Duration::from_secs(5))) {
             Ok(r) if r.out.trim() == "23" => Outcome::allowed("the host's shell runs and computes"),
             Ok(r) => Outcome::refused(format!("exit {:?}", r.status), r.err),
             Err(e) => sys::refused(&e, "exec /bin/sh in the chroot"),
@@ -81,7 +82,7 @@ fn self_exe(cx: &mut Cx) {
         return cx.fact("", sys::refused(&e, "chroot /host with a copy of the executable"));
     }
     let args = ["guest-once", "self-exe.look", "self-exe", "{}"];
-    match sys::run("/tmp/awf-probe", &args, Duration::from_secs(5)) {
+    match sys::run("/tmp/awf-probe", &args, pace::scaled(Duration::from_secs(5))) {
         Ok(r) => match guest::parse_facts(&r.out).get("self-exe") {
             Some(fact) => cx.relay(fact),
             None => cx.fact("", Outcome::refused(format!("exit {:?}", r.status), r.err)),

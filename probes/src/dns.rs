@@ -1,5 +1,6 @@
 //! Names: the engine's embedded resolver, static entries, and the lab's approved resolver as the control.
 
+use crate::pace;
 use std::{fs, net::IpAddr, time::Duration};
 
 use awf_probe_matrix::Outcome;
@@ -49,7 +50,7 @@ fn lookup(server: IpAddr, name: &str, wanted: &str) -> Outcome {
         let server_config = NameServerConfig::new(server, true, vec![ConnectionConfig::udp()]);
         let config = ResolverConfig::from_parts(None, vec![], vec![server_config]);
         let mut options = ResolverOpts::default();
-        options.timeout = Duration::from_millis(700);
+        options.timeout = pace::scaled(Duration::from_millis(700));
         options.attempts = 2;
         options.use_hosts_file = hickory_resolver::config::ResolveHosts::Never;
         options.cache_size = 0;

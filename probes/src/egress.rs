@@ -1,5 +1,6 @@
 //! Ways out: every attempt says how it can be found in a ledger, and none of them knows what is allowed.
 
+use crate::pace;
 use std::{
     io,
     mem::{size_of, zeroed},
@@ -102,7 +103,7 @@ fn attempt(cx: &mut Cx) {
     let Some(dst) = net::address(cx.text("dst")) else {
         return cx.fact("", Outcome::broken("no destination"));
     };
-    let wait = Duration::from_millis(cx.number("wait_ms").unwrap_or(1300));
+    let wait = pace::scaled(Duration::from_millis(cx.number("wait_ms").unwrap_or(1300)));
     let mut nonces = Nonces::new(cx.text("seed"));
     match a.payload {
         Payload::Tcp(ports) => tcp(cx, dst, ports, &mut nonces, wait),
@@ -137,7 +138,7 @@ fn attempt(cx: &mut Cx) {
             let nonce = nonces.next();
             let url = url.replace("NONCE", &nonce).replace("DST", &dst.to_string());
             let sent = Sent { proto: net::TCP, dst, dport: 0, sport: 0, nonce };
-            let outcome = through_proxy(&url, cx.text("proxy"), Duration::from_millis(8000));
+            let outcome = through_proxy(&url, cx.text("proxy"), pace::scaled(Duration::from_millis(8000)));
             cx.sent("", outcome, sent);
         }
     }

@@ -3,6 +3,7 @@
 //! One battery, asked twice: `undropped` in the chroot with every capability AWF's container has, `dropped`
 //! after capsh has taken SYS_CHROOT and SYS_ADMIN away and changed the user.
 
+use crate::pace;
 use std::{
     fs, io,
     os::{fd::AsRawFd, unix::net::UnixStream},
@@ -52,7 +53,7 @@ pub(crate) fn behind_the_drop(cx: &mut Cx, battery: &str, label: &str) {
     let command = format!("exec {COPY} guest-once {battery} {label} '{params}'");
     let capsh = capsh.trim_start_matches("/host");
     let args = ["--drop=cap_sys_chroot,cap_sys_admin", "--user=agent", "--", "-c", &command];
-    match sys::run(capsh, &args, Duration::from_secs(10)) {
+    match sys::run(capsh, &args, pace::scaled(Duration::from_secs(10))) {
         Ok(r) => {
             let facts = guest::parse_facts(&r.out);
             for fact in facts.values() {
@@ -184,7 +185,7 @@ pub(crate) fn force_buffer() -> io::Result<()> {
 }
 
 pub(crate) fn in_a_child(work: impl FnOnce() -> io::Result<()>) -> Outcome {
-    let end = in_child(Duration::from_secs(5), || match work() {
+    let end = in_child(pace::scaled(Duration::from_secs(5)), || match work() {
         Ok(()) => 0,
         Err(e) => e.raw_os_error().unwrap_or(255),
     });

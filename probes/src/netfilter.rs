@@ -1,6 +1,7 @@
 //! iptables inside the sandbox: each rule is installed alone for a destination of its own, and traffic before
 //! and after it says what it does. Accepted, stored and effective are three facts.
 
+use crate::pace;
 use std::{net::IpAddr, time::Duration};
 
 use awf_probe_matrix::Outcome;
@@ -212,7 +213,7 @@ fn tool(backend: &str) -> Result<String, String> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let missing = || format!("tool missing: iptables-{backend}");
     let tool = first_existing(&names).ok_or_else(missing)?;
-    match sys::run(&tool, &["--version"], TOOL_LIMIT) {
+    match sys::run(&tool, &["--version"], pace::scaled(TOOL_LIMIT)) {
         // 126 and 127: the program or its libraries cannot be loaded.
         Ok(r) if matches!(r.status, Some(126 | 127)) => Err(format!("tool missing: {tool}: {}", r.err)),
         Ok(_) => Ok(tool),
@@ -235,7 +236,7 @@ fn skip_all(cx: &mut Cx, why: &str) {
 fn ran(tool: &str, args: &str) -> Outcome {
     // -w: another process of the sandbox may hold the lock of the legacy backend.
     let args: Vec<&str> = ["-w", "3"].into_iter().chain(args.split(' ')).collect();
-    match sys::run(tool, &args, TOOL_LIMIT) {
+    match sys::run(tool, &args, pace::scaled(TOOL_LIMIT)) {
         Ok(r) if r.status == Some(0) => Outcome::allowed("exit 0"),
         Ok(r) => match r.status {
             Some(status) => Outcome::refused(format!("exit {status}"), r.err),
@@ -251,7 +252,7 @@ fn listing(tool: &str, args: &str) -> String {
         let all = format!("-w 3 -t {table} {args}");
         let args: Vec<&str> = all.split(' ').collect();
         // A listing that cannot be made lists nothing; the rule then counts as not stored.
-        if let Ok(r) = sys::run(tool, &args, TOOL_LIMIT) {
+        if let Ok(r) = sys::run(tool, &args, pace::scaled(TOOL_LIMIT)) {
             text.push_str(&r.out);
         }
     }
@@ -272,7 +273,7 @@ fn fire(cx: &mut Cx, shots: Vec<(String, IpAddr, Shot)>, nonces: &mut Nonces) {
             Shot::Udp(port) => datagram(cx, port, 3),
             Shot::UdpOnce(port) => datagram(cx, port, 1),
             Shot::UdpAs(uid, port) => {
-                let end = in_child(Duration::from_secs(5), || {
+                let end = in_child(pace::scaled(Duration::from_secs(5)), || {
                     if sys::become_user(uid).is_err() {
                         return 1;
                     }
@@ -296,7 +297,8 @@ fn fire(cx: &mut Cx, shots: Vec<(String, IpAddr, Shot)>, nonces: &mut Nonces) {
         }
     }
     // Long enough for one retransmission of a SYN.
-    for (name, (outcome, sent)) in names.into_iter().zip(net::settle(tries, Duration::from_millis(1200))) {
+    for (name, (outcome, sent)) in names.into_iter().zip(net::settle(tries, pace::scaled(Duration::from_millis(1200))))
+    {
         cx.sent(&name, outcome, sent);
     }
 }

@@ -1,5 +1,6 @@
 //! A network namespace shared by two containers: is it one and the same for both?
 
+use crate::pace;
 use std::{
     fs,
     io::{Read, Write},
@@ -59,8 +60,8 @@ fn dial(cx: &mut Cx) {
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port(cx)));
     let token = cx.text("token").to_owned();
     let mut got = String::new();
-    let result = TcpStream::connect_timeout(&to, Duration::from_secs(2)).and_then(|mut s| {
-        s.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let result = TcpStream::connect_timeout(&to, pace::scaled(Duration::from_secs(2))).and_then(|mut s| {
+        s.set_read_timeout(Some(pace::scaled(Duration::from_secs(2))))?;
         s.read_to_string(&mut got)
     });
     cx.fact(

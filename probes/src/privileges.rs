@@ -1,5 +1,6 @@
 //! Privilege that must not come back: a setuid program under no_new_privs.
 
+use crate::pace;
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use awf_probe_matrix::Outcome;
@@ -23,12 +24,12 @@ fn setuid(cx: &mut Cx) {
         return cx.fact("", Outcome::broken(format!("cannot make {HELPER}: {e}")));
     }
     let Some(mut twin) = cx.twin("setuid") else { return cx.fact("", Outcome::broken("dup")) };
-    let end = in_child(Duration::from_secs(10), || {
+    let end = in_child(pace::scaled(Duration::from_secs(10)), || {
         if let Err(e) = sys::become_user(1001) {
             twin.fact("", Outcome::broken(format!("cannot become user 1001: {e}")));
             return 1;
         }
-        match sys::run(HELPER, &["guest-once", "setuid.look", "setuid", "{}"], Duration::from_secs(5)) {
+        match sys::run(HELPER, &["guest-once", "setuid.look", "setuid", "{}"], pace::scaled(Duration::from_secs(5))) {
             Ok(r) => match guest::parse_facts(&r.out).get("setuid") {
                 Some(fact) => twin.relay(fact),
                 None => twin.fact("", Outcome::broken(format!("exit {:?}: {}", r.status, r.err))),

@@ -1,5 +1,6 @@
 //! procfs as AWF mounts it, and the parts of it that must be masked or read-only.
 
+use crate::pace;
 use std::{
     fs::{self, OpenOptions},
     io::{self, Read},
@@ -62,7 +63,7 @@ fn hidepid(cx: &mut Cx) {
     for (name, root) in [("hidden", "/host/proc"), ("control", "/proc")] {
         let Some(mut twin) = cx.twin(&format!("procfs.hidepid.{name}")) else { continue };
         let path = format!("{root}/{victim}/cmdline");
-        let end = in_child(Duration::from_secs(5), || {
+        let end = in_child(pace::scaled(Duration::from_secs(5)), || {
             if let Err(e) = sys::become_user(1002) {
                 twin.fact("", Outcome::broken(format!("cannot become user 1002: {e}")));
                 return 1;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use awf_probe_matrix::Leftovers;
+use awf_probe_probes::pace;
 
 use crate::{
     engine::docker::{
@@ -338,7 +339,7 @@ impl Lab {
     pub async fn drain(&self) -> Result<String, String> {
         let begun = std::time::Instant::now();
         self.listening().await?;
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(pace::scaled(SETTLE)).await;
         let mut roles = vec![("witness", &self.witness), ("tap", &self.helper)];
         roles.extend(self.proxy.as_ref().map(|p| ("proxy", p)));
         for (name, role) in roles {
@@ -365,7 +366,7 @@ impl Lab {
         };
         self.helper.ask(ask).await.map_err(|e| format!("no markers: {e}"))?;
         let wanted = usize::try_from(self.cpus).unwrap_or(1).max(1);
-        tokio::time::timeout(Duration::from_secs(3), seen.at_least(wanted))
+        tokio::time::timeout(pace::scaled(Duration::from_secs(3)), seen.at_least(wanted))
             .await
             .map_err(|_| "the witness did not see the markers: it is deaf, or its link is cut".to_owned())
     }

@@ -10,7 +10,10 @@ use std::{
 };
 
 use awf_probe_matrix::{Fact, Outcome};
-use awf_probe_probes::wire::{Ask, Batch, COMM_ENV, Say};
+use awf_probe_probes::{
+    pace,
+    wire::{Ask, Batch, COMM_ENV, Say},
+};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, watch};
 
@@ -365,7 +368,7 @@ impl Agent {
     }
 
     async fn greeting(&mut self) -> Result<(), String> {
-        match self.sandbox.line(Duration::from_secs(30)).await {
+        match self.sandbox.line(pace::scaled(Duration::from_secs(30))).await {
             Line::Text(line) => match serde_json::from_slice::<Say>(&line) {
                 Ok(Say::Hello { .. }) => Ok(()),
                 Ok(_) | Err(_) => Err("its first line is not the guest's greeting".to_owned()),
@@ -416,8 +419,9 @@ impl Agent {
         let mut open: Vec<String> = batch.asks.iter().map(label).collect();
         let sum: u64 = batch.asks.iter().map(|a| a.deadline_ms).sum();
         let most = batch.asks.iter().map(|a| a.deadline_ms).max().unwrap_or(0);
-        let limit =
-            Duration::from_millis(if parallel { most } else { sum }).min(self.cx.deadline) + Duration::from_secs(10);
+        let limit = pace::scaled(
+            Duration::from_millis(if parallel { most } else { sum }).min(self.cx.deadline) + Duration::from_secs(10),
+        );
         let until = tokio::time::Instant::now() + limit;
         let mut why = None;
         if let Err(e) = self.sandbox.send(&batch).await {

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use awf_probe_probes::pace::{self, PACE_ENV};
 use bollard::{
     container::LogOutput,
     models::{
@@ -274,7 +275,7 @@ impl Docker {
         ContainerCreateBody {
             image: Some(common.image.clone()),
             cmd: Some(how.args.iter().map(|a| (*a).to_owned()).collect()),
-            env: Some(spec.env.clone()),
+            env: Some([&spec.env[..], &[format!("{PACE_ENV}={}", pace::tenths())]].concat()),
             attach_stdin: Some(true),
             attach_stdout: Some(true),
             attach_stderr: Some(true),

@@ -3,6 +3,7 @@
 //! One request per connection, so nothing can follow an allowed request to the same server. What Squid would also do
 //! (chunked request bodies, keep-alive, caching) is left out; a chunked body is refused with 411.
 
+use awf_probe_probes::pace;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,7 +110,7 @@ impl Builtin {
         let addresses = lookup(&target.host, self.resolver).await?;
         let mut failure = None;
         for address in addresses {
-            match timeout(CONNECT, TcpStream::connect((address, target.port))).await {
+            match timeout(pace::scaled(CONNECT), TcpStream::connect((address, target.port))).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => failure = Some(format!("{address}: {error}")),
                 Err(_) => failure = Some(format!("{address}: no answer in {CONNECT:?}")),

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use awf_probe_probes::pace;
 
 use super::attributes::Body;
 use super::decode::{parse_address, parse_link, parse_neighbour, parse_route, parse_rule};
@@ -133,7 +134,7 @@ pub(super) fn find_link(netlink: &mut Netlink, name: &str) -> Result<Option<Link
 /// Waits until a link carries packets. The kernel may take a second for that after both ends are up, and until then
 /// it drops whatever is sent, without a word.
 pub(super) async fn wait_until_running(netlink: &mut Netlink, name: &str) -> Result<()> {
-    let end = Instant::now() + RUNNING;
+    let end = Instant::now() + pace::scaled(RUNNING);
     while Instant::now() < end {
         match find_link(netlink, name)? {
             Some(link) if link.running => return Ok(()),

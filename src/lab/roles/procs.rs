@@ -2,6 +2,7 @@
 //!
 //! Processes come and go while they are read: what vanishes halfway is left out, never an error.
 
+use awf_probe_probes::pace;
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -120,7 +121,7 @@ pub(super) fn end_shim(pid: i32, id: &str) -> anyhow::Result<()> {
 
 /// Breadth first, within bounds of time, depth and number; symbolic links are not followed.
 fn walk(root: &Path, ids: &[String]) -> Vec<PathBuf> {
-    let end = Instant::now() + WALK;
+    let end = Instant::now() + pace::scaled(WALK);
     let mut found = Vec::new();
     let mut queue = VecDeque::from([(root.to_owned(), 0)]);
     let mut seen = 0;

@@ -1,5 +1,6 @@
 //! A resolver of one question and one server: the built-in proxy must not use the system's.
 
+use awf_probe_probes::pace;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ async fn ask(name: &Name, kind: RecordType, server: (IpAddr, u16)) -> Result<Vec
     socket.connect(server).await.context("reach the resolver")?;
     for _ in 0..TRIES {
         socket.send(&bytes).await.context("ask the resolver")?;
-        if let Ok(reply) = timeout(PATIENCE, matching(&socket, &query)).await {
+        if let Ok(reply) = timeout(pace::scaled(PATIENCE), matching(&socket, &query)).await {
             return addresses(&reply?);
         }
     }

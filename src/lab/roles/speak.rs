@@ -1,5 +1,6 @@
 //! What the witness says on one connection: HTTP, an echo, or a banner and an echo.
 
+use awf_probe_probes::pace;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub(super) async fn speak<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, peer
     let opening = loop {
         match looks_like_http(&buffer) {
             Some(http) => break http,
-            None => match timeout(IDLE, stream.read_buf(&mut buffer)).await {
+            None => match timeout(pace::scaled(IDLE), stream.read_buf(&mut buffer)).await {
                 Ok(Ok(0) | Err(_)) | Err(_) => break false,
                 Ok(Ok(_)) => {}
             },
@@ -53,7 +54,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, head: &Head, h
     });
     // A body left unread would turn the close into a reset, which may overtake the answer.
     let body = head.body_length().unwrap_or(0).min(1 << 20).saturating_sub(have as u64);
-    let _ = timeout(IDLE, tokio::io::copy(&mut (&mut stream).take(body), &mut tokio::io::sink())).await;
+    let _ = timeout(pace::scaled(IDLE), tokio::io::copy(&mut (&mut stream).take(body), &mut tokio::io::sink())).await;
     let text = format!("awf-witness {}\n", head.target);
     let mut reply = format!(
         "HTTP/1.1 200 OK\r\nServer: awf-witness\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
@@ -67,7 +68,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, head: &Head, h
 
 /// A banner for a client that says nothing, then an echo.
 pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
-    if let Ok(Ok(())) = timeout(IDLE, stream.write_all(b"awf-witness\r\n")).await {
+    if let Ok(Ok(())) = timeout(pace::scaled(IDLE), stream.write_all(b"awf-witness\r\n")).await {
         echo(stream, Vec::new()).await;
     }
 }
@@ -79,7 +80,7 @@ async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, mut bytes: Vec<u
         if !bytes.is_empty() {
             total += bytes.len();
             let reply = [GREETING, &bytes].concat();
-            let sent = timeout(IDLE, async {
+            let sent = timeout(pace::scaled(IDLE), async {
                 stream.write_all(&reply).await?;
                 stream.flush().await
             })
@@ -89,7 +90,7 @@ async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, mut bytes: Vec<u
             }
             bytes.clear();
         }
-        match timeout(IDLE, stream.read_buf(&mut bytes)).await {
+        match timeout(pace::scaled(IDLE), stream.read_buf(&mut bytes)).await {
             Ok(Ok(0) | Err(_)) | Err(_) => return finish(stream, b"").await,
             Ok(Ok(_)) => {}
         }
@@ -98,7 +99,7 @@ async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, mut bytes: Vec<u
 
 /// Writes the last bytes, closes our half, and waits a moment for the other's.
 async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last: &[u8]) {
-    let _ = timeout(IDLE, async {
+    let _ = timeout(pace::scaled(IDLE), async {
         stream.write_all(last).await?;
         stream.shutdown().await
     })

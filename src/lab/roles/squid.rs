@@ -3,6 +3,7 @@
 //! Started for speed: no cache, no helpers, no pinger, no icons, few descriptors, no file but the configuration and
 //! the process id, both in /tmp.
 
+use awf_probe_probes::pace;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -102,7 +103,7 @@ fn configuration(port: u16, acl: &Acl, resolver: IpAddr, log_port: u16, director
 /// Waits until the port accepts a connection, as long as the child lives. The log line of this connection comes from
 /// the loopback address and is not reported.
 async fn wait_until_ready(child: &mut Child, port: u16) -> Result<()> {
-    let end = Instant::now() + READY;
+    let end = Instant::now() + pace::scaled(READY);
     loop {
         if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok() {
             return Ok(());

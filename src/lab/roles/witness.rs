@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use awf_probe_probes::pace;
 use tokio::task::JoinHandle;
 
 use super::capture::{Capture, Fate, Frame, Watch, counters};
@@ -112,7 +113,7 @@ impl Watch for Arriving {
 
 /// Waits until the helper has put the link here.
 async fn wait_for(netlink: &mut Netlink, link: &str) -> Result<u32> {
-    let end = Instant::now() + LINK;
+    let end = Instant::now() + pace::scaled(LINK);
     while Instant::now() < end {
         if let Some(link) = net::find_link(netlink, link)? {
             return Ok(link.index);
