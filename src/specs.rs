@@ -2,6 +2,8 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
+use crate::settings::Settings;
+
 /// The network a sandbox is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Net {
@@ -78,6 +80,8 @@ pub struct Spec {
     pub env: Vec<String>,
     /// Static hosts entries.
     pub extra_hosts: Vec<String>,
+    /// Anything else.
+    pub more: Settings,
 }
 
 impl Spec {
@@ -100,6 +104,7 @@ impl Spec {
             workspace: false,
             env: vec![],
             extra_hosts: vec![],
+            more: Settings::default(),
         }
     }
 
@@ -165,6 +170,31 @@ impl Spec {
             },
             "netfilter" => Self { cap_add: vec!["NET_ADMIN", "NET_RAW"], ..netfilter },
             "netfilter-noraw" => Self { cap_add: vec!["NET_ADMIN"], cap_drop: vec!["NET_RAW"], ..netfilter },
+            "configured" => Self {
+                env: vec!["AWF_PROBE_SET=by the client".to_owned()],
+                more: Settings {
+                    user: Some("1000:13".to_owned()),
+                    groups: vec!["4242".to_owned()],
+                    workdir: Some("/tmp".to_owned()),
+                    hostname: Some("box".to_owned()),
+                    domainname: Some("awf-probe.test".to_owned()),
+                    sysctls: vec![("net.ipv4.ip_local_port_range".to_owned(), "41000 41063".to_owned())],
+                    labels: vec![("awf-probe.colour".to_owned(), "green".to_owned())],
+                    ..Settings::default()
+                },
+                ..plain
+            },
+            "read-only" => Self {
+                more: Settings {
+                    read_only: true,
+                    tmpfs: vec![("/scratch".to_owned(), "rw,size=1m,mode=1777".to_owned())],
+                    ..Settings::default()
+                },
+                ..plain
+            },
+            "init" => {
+                Self { more: Settings { init: true, user: Some("agent".to_owned()), ..Settings::default() }, ..plain }
+            }
             _ => return None,
         })
     }
@@ -194,7 +224,13 @@ pub const SOLO: &[&str] = &[
     "profile",
     "default-seccomp",
     "apparmor",
+    "configured",
+    "read-only",
+    "init",
 ];
+
+/// Scenarios the engine drives from outside, and how many containers each takes.
+pub const DRIVEN: &[(&str, usize)] = &[("health", 4), ("signals", 2), ("exit", 7), ("stdio", 4), ("life", 1)];
 
 /// AWF's proxy variables; lower-case `http_proxy` is deliberately not among them.
 pub fn proxy_env(host: &str) -> Vec<String> {

@@ -17,6 +17,7 @@ mod environment;
 mod escape;
 mod identity;
 mod image;
+mod lifecycle;
 mod net;
 mod netfilter;
 mod netns;
@@ -67,6 +68,7 @@ pub const FAMILIES: &[(&str, &[Probe])] = &[
     ("netfilter", netfilter::PROBES),
     ("netns", netns::PROBES),
     ("egress", egress::PROBES),
+    ("lifecycle", lifecycle::PROBES),
 ];
 
 /// Every probe.

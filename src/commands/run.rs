@@ -34,7 +34,7 @@ use crate::{
     plan::{Filter, Job, Plan},
     progress::{Progress, note},
     record::Record,
-    scenario::{Cx, LabHandle, Privilege, egress, millis, netns, solo},
+    scenario::{Cx, LabHandle, Privilege, egress, health, lifecycle, millis, netns, solo},
     seccomp::{self, Profile, Setting},
     specs::AWF_PROFILE,
 };
@@ -276,7 +276,7 @@ async fn one_runtime<'a>(cx: &Cx, runtime: &str, jobs: &'a [Job], crowded: bool,
     progress.begin(&format!("{runtime}: {}", first.name()));
     let started = match first {
         Job::Solo(name) => solo::run(cx, runtime, name).await,
-        Job::Netns(_) | Job::Egress { .. } => false,
+        Job::Driven(_) | Job::Netns(_) | Job::Egress { .. } => false,
     };
     progress.done();
     if !started {
@@ -299,10 +299,22 @@ async fn one_job(cx: &Cx, runtime: &str, job: &Job, progress: &Progress) {
     progress.begin(&format!("{runtime}: {}", job.name()));
     match job {
         Job::Solo(name) => drop(solo::run(cx, runtime, name).await),
+        Job::Driven(name) => driven(cx, runtime, name).await,
         Job::Netns(init) => netns::run(cx, runtime, init).await,
         Job::Egress { model, backend, raw } => egress::run(cx, runtime, model, backend.as_deref(), *raw).await,
     }
     progress.done();
+}
+
+async fn driven(cx: &Cx, runtime: &str, name: &str) {
+    match name {
+        "exit" => lifecycle::exit(cx, runtime).await,
+        "health" => health::run(cx, runtime).await,
+        "life" => lifecycle::life(cx, runtime).await,
+        "signals" => lifecycle::signals(cx, runtime).await,
+        "stdio" => lifecycle::stdio(cx, runtime).await,
+        other => cx.problem(runtime, other, "plan", "no scenario has this name"),
+    }
 }
 
 /// Removes everything with the run's label, lets the helper undo its rules, and compares the host with before.

@@ -31,7 +31,10 @@ use crate::{
     specs::{Net, Spec},
 };
 
+mod case;
 pub mod egress;
+pub mod health;
+pub mod lifecycle;
 pub mod netns;
 pub mod solo;
 
@@ -292,8 +295,8 @@ impl Agent {
             args: &["guest"],
             role,
             host_pid: false,
-            also: None,
-            aliases: vec![],
+            also: spec.more.second.map(|a| (cx.common.internal.clone(), a.into())),
+            aliases: spec.more.aliases.clone(),
         };
         // The closing of a semaphore is not part of a run.
         let permit = cx.starts.acquire().await.ok();

@@ -164,7 +164,7 @@ impl Docker {
         result
     }
 
-    async fn attach_and_start(
+    pub(super) async fn attach_and_start(
         &self,
         id: &str,
         how: &Start<'_>,
@@ -220,7 +220,7 @@ impl Docker {
         }
     }
 
-    fn body(&self, common: &Common, spec: &Spec, how: &Start<'_>) -> ContainerCreateBody {
+    pub(super) fn body(&self, common: &Common, spec: &Spec, how: &Start<'_>) -> ContainerCreateBody {
         let mut security = Vec::new();
         match &spec.seccomp {
             Seccomp::Unconfined => security.push("seccomp=unconfined".to_owned()),
@@ -271,7 +271,7 @@ impl Docker {
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
             ..Default::default()
         };
-        ContainerCreateBody {
+        let mut body = ContainerCreateBody {
             image: Some(common.image.clone()),
             cmd: Some(how.args.iter().map(|a| (*a).to_owned()).collect()),
             env: Some(spec.env.clone()),
@@ -289,11 +289,13 @@ impl Docker {
             networking_config: endpoints
                 .map(|(name, e)| NetworkingConfig { endpoints_config: Some(HashMap::from([(name, e)])) }),
             ..Default::default()
-        }
+        };
+        super::drive::settle(&mut body, common, &spec.more);
+        body
     }
 }
 
-fn endpoint(address: IpAddr, aliases: &[String]) -> EndpointSettings {
+pub(super) fn endpoint(address: IpAddr, aliases: &[String]) -> EndpointSettings {
     EndpointSettings {
         ipam_config: Some(EndpointIpamConfig { ipv4_address: Some(address.to_string()), ..Default::default() }),
         aliases: (!aliases.is_empty()).then(|| aliases.to_vec()),
@@ -404,6 +406,12 @@ impl Sandbox {
         };
         let gone = |e: std::io::Error| Error::engine("write to a container", &e);
         within("writing to a container", 30, write).await?.map_err(gone)
+    }
+
+    /// Ends its input.
+    pub async fn end_input(&mut self) {
+        // One that is gone already cannot be told; what it then does not do shows.
+        drop(tokio::time::timeout(Duration::from_secs(5), self.input.shutdown()).await);
     }
 
     /// The next line, at most `limit` from now.
