@@ -27,7 +27,7 @@ pub(crate) const PROBES: &[Probe] = &[
     Probe {
         id: "lifecycle.orphan",
         about: "whether process 1 reaps what is orphaned to it",
-        specs: &["plain", "init"],
+        specs: &["read-only", "init"],
         ask: orphan,
     },
     Probe { id: "lifecycle.exit", about: "exits with a code", specs: &[], ask: exit },

@@ -189,6 +189,13 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// Removes a container whose start may have failed. Some runtimes then leave a shim behind that the engine no
+    /// longer knows.
+    pub(super) async fn remove_failed(&self, id: &str) {
+        self.remove(id).await;
+        end_shims(self.cx, id).await;
+    }
+
     /// Removes a container.
     pub(super) async fn remove(&self, id: &str) {
         let begun = Instant::now();

@@ -18,8 +18,9 @@ use crate::{
     specs::Spec,
 };
 
-/// Exit codes a main process is made to end with: the smallest, those engines use themselves, those signals give.
-pub const CODES: &[i64] = &[0, 1, 2, 125, 126, 127, 128, 137, 143, 255];
+/// Exit codes a main process is made to end with: the smallest, those engines use themselves, those signals give; and
+/// one that stands for none of that, as the control of the others.
+pub const CODES: &[i64] = &[0, 1, 2, 125, 126, 127, 128, 137, 143, 255, 77];
 
 fn plain(more: Settings) -> Spec {
     Spec { more, ..Spec::plain("engine") }
@@ -64,7 +65,7 @@ pub async fn exit(cx: &Cx, runtime: &str) {
                 case.engine(&format!("start.{name}"), done(started, "it started"));
                 let code = cx.docker.look(&id).await.map(|s| number(&s, "/State/ExitCode").unwrap_or(-1));
                 case.engine(&format!("exit.{name}"), value_or(code));
-                case.remove(&id).await;
+                case.remove_failed(&id).await;
             }
         }
     }
@@ -89,7 +90,7 @@ pub async fn exit(cx: &Cx, runtime: &str) {
     let spec = plain(Settings { sysctls, ..Settings::default() });
     if let Some(id) = case.make(spec, &once("lifecycle.exit", &json!({"code": 0}))).await {
         case.engine("sysctl.unknown", done(case.start(&id).await, "it started all the same"));
-        case.remove(&id).await;
+        case.remove_failed(&id).await;
     }
     drop(permit);
 }
