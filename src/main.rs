@@ -31,6 +31,9 @@ fn main() -> ExitCode {
         | Command::Coverage(_)
         | Command::Surprises(_)
         | Command::Judge(_)
+        | Command::Select(_)
+        | Command::Auto(_)
+        | Command::CiMatrix(_)
         | Command::Doctor
         | Command::Clean(_) => {
             return harness(cli);

@@ -10,6 +10,8 @@ use crate::{
     error::{Error, Exit},
 };
 
+pub mod auto;
+pub mod ci_matrix;
 pub mod clean;
 pub mod coverage;
 pub mod doctor;
@@ -17,6 +19,7 @@ pub mod explain;
 pub mod judge;
 pub mod list;
 pub mod run;
+pub mod select;
 pub mod surprises;
 mod timings;
 
@@ -29,6 +32,9 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Coverage(args) => coverage::run(&args),
         Command::Surprises(args) => surprises::run(&args),
         Command::Judge(args) => judge::run(args).await,
+        Command::Auto(args) => auto::run(args).await,
+        Command::CiMatrix(args) => ci_matrix::run(args).await,
+        Command::Select(args) => select::run(args).await,
         Command::Doctor => doctor::run().await,
         Command::Clean(args) => clean::run(&args).await,
         Command::Guest | Command::GuestOnce { .. } | Command::Role { .. } => {
