@@ -57,6 +57,7 @@ fn run_args(args: &EgressArgs) -> RunArgs {
         deadline: Duration::from_secs(120),
         proxy: args.proxy,
         toolbox_image: None,
+        seccomp_profile: None,
         dry_run: false,
         timings: false,
         report_only: false,

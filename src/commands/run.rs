@@ -52,7 +52,7 @@ pub async fn matrix(args: &RunArgs, data: &Data) -> Result<Matrix, Error> {
     }
     let journal = out.map(|d| d.join("journal.jsonl"));
     let sink = Sink::create(journal.as_deref())?;
-    let measured = measure(&docker, &info, &plan, data, args, &sink).await;
+    let measured = measure(&docker, &info, &plan, data, args, None, &sink).await;
     if let Some(why) = sink.failure() {
         return Err(Error::Unwritable { path: journal.unwrap_or_default(), why });
     }
