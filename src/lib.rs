@@ -16,6 +16,7 @@ pub mod plan;
 pub mod progress;
 pub mod record;
 pub mod scenario;
+pub mod session;
 pub mod specs;
 
 /// `n` random bytes as hexadecimal digits.

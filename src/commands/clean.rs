@@ -1,16 +1,13 @@
 //! `awf-probe clean`: what runs that were cut off have left.
 
-use super::{
-    print,
-    run::{common, reference},
-};
+use super::print;
 use crate::{
     cli::CleanArgs,
-    engine::docker::{Docker, image::Executable, objects::Made},
+    engine::docker::{Docker, image::Executable},
     error::{Error, Exit},
     journal::Sink,
     lab,
-    progress::note,
+    session::{common, dead_runs, reference},
 };
 
 /// Cleans up.
@@ -34,29 +31,4 @@ pub async fn run(args: &CleanArgs) -> Result<Exit, Error> {
     }
     print(&text)?;
     Ok(Exit::Ok)
-}
-
-/// Removes what dead runs left. A run is alive while its helper is; a live run's things are never touched.
-pub async fn dead_runs(docker: &Docker) -> Result<Vec<String>, Error> {
-    let mut removed = Vec::new();
-    for (run, made) in docker.made_by(None).await? {
-        let alive = made.containers.iter().any(|(_, _, role, running)| role == "helper" && *running);
-        if alive {
-            note(&format!("run {run} is alive; its things are left alone"));
-            continue;
-        }
-        let left = docker.remove_made(&made).await;
-        if !left.is_empty() {
-            return Err(Error::Leftovers { what: left.join("; ") });
-        }
-        removed.extend(names(&run, &made));
-    }
-    Ok(removed)
-}
-
-fn names(run: &str, made: &Made) -> Vec<String> {
-    let containers = made.containers.iter().map(|(_, name, ..)| format!("container {}", name.trim_start_matches('/')));
-    let networks = made.networks.iter().map(|(_, name)| format!("network {name}"));
-    let volumes = made.volumes.iter().map(|name| format!("volume {name}"));
-    containers.chain(networks).chain(volumes).map(|what| format!("{what} of run {run}")).collect()
 }

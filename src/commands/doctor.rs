@@ -33,7 +33,7 @@ pub async fn run() -> Result<Exit, Error> {
     findings.extend(host());
     let executable = Executable::own()?;
     let image = docker.ensure_image(&executable).await?;
-    let common = super::run::common(&crate::random_hex(4), &image, std::net::Ipv4Addr::UNSPECIFIED);
+    let common = crate::session::common(&crate::random_hex(4), &image, std::net::Ipv4Addr::UNSPECIFIED);
     for name in inventory::resolve(&info, &[], true)? {
         findings.push(runtime(&docker, &info, &common, &name).await);
     }
@@ -173,7 +173,7 @@ fn meaning(error: &str) -> &'static str {
 
 /// Can the lab's helper do its work?
 async fn helper(docker: &Docker, info: &Info, common: &Common) -> Finding {
-    let runtime = super::run::reference(info);
+    let runtime = crate::session::reference(info);
     let sink = match Sink::create(None) {
         Ok(sink) => sink,
         Err(e) => return finding(Some(false), e.to_string(), ""),

@@ -5,32 +5,25 @@ use std::{
     fs,
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
-use awf_probe_matrix::{Leftovers, Matrix, RunInfo, RuntimeRow, Standing, Verdict};
+use awf_probe_matrix::{Matrix, Standing, Verdict};
 use awf_probe_reports::Format;
-use tokio::sync::OnceCell;
 
-use super::{Data, clean, format, print, rendered, timings};
+use super::{Data, format, print, rendered, timings};
 use crate::{
     cli::RunArgs,
-    engine::docker::{
-        Docker, Info,
-        image::{Executable, Image},
-        objects::Made,
-        sandbox::Common,
-    },
+    engine::docker::Docker,
     error::{Error, Exit},
-    event::{Event, JOURNAL},
+    event::Event,
     inventory,
     journal::Sink,
     judge::judge,
-    lab,
     plan::{Filter, Job, Plan},
     progress::{Progress, note},
-    scenario::{Cx, LabHandle, egress, millis, netns, solo},
+    scenario::{Cx, egress, netns, solo},
+    session::{self, Asked},
 };
 
 /// Measures.
@@ -52,7 +45,18 @@ pub async fn run(args: RunArgs) -> Result<Exit, Error> {
     }
     let journal = out.map(|d| d.join("journal.jsonl"));
     let sink = Sink::create(journal.as_deref())?;
-    let measured = measure(&docker, &info, &plan, &data, &args, &sink).await;
+    let asked = Asked {
+        docker: &docker,
+        info: &info,
+        catalogue: &data.catalogue.hash,
+        runtimes: &plan.runtimes,
+        cells: &plan.cells,
+        jobs: usize::from(args.jobs),
+        deadline: args.deadline,
+        squid: args.proxy == crate::cli::ProxyEngine::Squid,
+        toolbox_image: args.toolbox_image.as_deref(),
+    };
+    let measured = session::hold(&asked, &sink, async |cx| carry_out(cx, &plan).await).await;
     if let Some(why) = sink.failure() {
         return Err(Error::Unwritable { path: journal.unwrap_or_default(), why });
     }
@@ -82,141 +86,22 @@ pub async fn run(args: RunArgs) -> Result<Exit, Error> {
     Ok(exit)
 }
 
-/// Everything that touches the engine and the host; whatever happens, what it made is removed.
-async fn measure(
-    docker: &Docker,
-    info: &Info,
-    plan: &Plan,
-    data: &Data,
-    args: &RunArgs,
-    sink: &Sink,
-) -> Result<(), Error> {
-    let begun = Instant::now();
-    let run = crate::random_hex(4);
-    for removed in clean::dead_runs(docker).await? {
-        note(&format!("removed what an earlier run left: {removed}"));
-    }
-    let executable = Executable::own()?;
-    let tools = match &args.toolbox_image {
-        Some(reference) => Some((reference.clone(), docker.local_image(reference).await?)),
-        None => None,
-    };
-    let names = plan.runtimes.clone();
-    let registered = info.runtimes.clone();
-    let rows = tokio::task::spawn_blocking(move || {
-        names.iter().map(|n| inventory::describe(n, registered.get(n))).collect::<Vec<RuntimeRow>>()
-    });
-    let image = docker.ensure_image(&executable).await?;
-    let rows = rows.await.map_err(|e| Error::Bug(e.to_string()))?;
-    sink.emit(Event::RunStarted {
-        journal: JOURNAL.to_owned(),
-        run: RunInfo {
-            id: run.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started: now(),
-            catalogue: data.catalogue.hash.clone(),
-            executable: image.executable.clone(),
-            tools: tools.as_ref().map_or_else(|| "of the host".to_owned(), |(r, id)| format!("image {r} ({id})")),
-            ..RunInfo::default()
-        },
-        host: info.host.clone(),
-        runtimes: rows,
-        plan: plan.cells.clone(),
-    });
-    // Outlives an interruption: its helper must be told to undo what it made, not just be removed.
-    let ground = OnceCell::new();
-    let outcome = tokio::select! {
-        outcome = stages(docker, info, plan, args, sink, &run, &executable, &image, tools.as_ref(), &ground) => outcome,
-        () = sink.alarmed() => Err(Error::Lab {
-            why: "a frame of the lab was seen on a link where none belongs; the run was stopped at once".to_owned(),
-        }),
-        () = interrupted() => {
-            note("interrupted: removing the run's containers, networks, routes and rules");
-            Err(Error::Interrupted)
-        }
-    };
-    let cleaned = clean_up(docker, &run, &image, ground.into_inner(), sink).await;
-    let complete = outcome.is_ok() && cleaned.is_ok();
-    sink.emit(Event::RunFinished { elapsed_ms: millis(begun.elapsed()), complete, lines: 0 });
-    outcome.and(cleaned)
-}
-
-#[expect(clippy::too_many_arguments, reason = "private, called once")]
-async fn stages(
-    docker: &Docker,
-    info: &Info,
-    plan: &Plan,
-    args: &RunArgs,
-    sink: &Sink,
-    run: &str,
-    executable: &Executable,
-    image: &Image,
-    tools: Option<&(String, String)>,
-    ground: &OnceCell<lab::Ground>,
-) -> Result<(), Error> {
-    let helper_runtime = reference(info);
-    let draft = common(run, image, std::net::Ipv4Addr::UNSPECIFIED);
-    let ground = ground.get_or_try_init(|| lab::survey(docker, &draft, &helper_runtime, sink)).await?;
-    let mut common = common(run, image, ground.layout.approved());
-    if let Some((reference, id)) = tools {
-        common.toolbox = Some(Arc::new(docker.unpack_toolbox(run, reference, id, executable).await?));
-    }
-    with_lab(docker, info, plan, args, sink, image, ground, common, &helper_runtime).await
-}
-
-#[expect(clippy::too_many_arguments, reason = "private, called once")]
-async fn with_lab(
-    docker: &Docker,
-    info: &Info,
-    plan: &Plan,
-    args: &RunArgs,
-    sink: &Sink,
-    image: &Image,
-    ground: &lab::Ground,
-    common: Common,
-    helper_runtime: &str,
-) -> Result<(), Error> {
-    docker.make_volume(&common.run, &common.volume).await?;
-    let (sender, handle) = LabHandle::new();
-    let cx = Cx::new(
-        docker.clone(),
-        common.clone(),
-        image.clone(),
-        sink.clone(),
-        ground.layout.clone(),
-        handle,
-        ground.helper(),
-        info.host.default_runtime.clone(),
-        usize::from(args.jobs),
-        args.deadline,
-    );
+/// Every scenario of the plan.
+async fn carry_out(cx: &Cx, plan: &Plan) {
     let progress = Progress::new(plan.jobs.iter().map(Vec::len).sum());
-    let build = async {
-        let squid = args.proxy == crate::cli::ProxyEngine::Squid;
-        let lab = ground.build(docker, &common, helper_runtime, info.host.cpus, squid, sink).await;
-        let told = match &lab {
-            Ok(_) => None,
-            Err(e) => Some(e.to_string()),
-        };
-        let lab = lab.map(Arc::new);
-        // Receivers live in `cx`, which outlives this.
-        drop(sender.send(Some(lab.as_ref().map(Arc::clone).map_err(|_| told.unwrap_or_default()))));
-        lab.map(drop)
-    };
     let runtimes = plan
         .runtimes
         .iter()
         .zip(&plan.jobs)
-        .map(|(runtime, jobs)| one_runtime(&cx, runtime, jobs, plan.runtimes.len() > 1, &progress));
-    let (built, quiet) = tokio::join!(build, futures_util::future::join_all(runtimes));
+        .map(|(runtime, jobs)| one_runtime(cx, runtime, jobs, plan.runtimes.len() > 1, &progress));
+    let quiet = futures_util::future::join_all(runtimes).await;
     // One after the other, when nothing else of the run is under way: these measure a share of a processor.
     for (runtime, jobs) in plan.runtimes.iter().zip(quiet) {
         for job in jobs {
-            one_job(&cx, runtime, job, &progress).await;
+            one_job(cx, runtime, job, &progress).await;
         }
     }
     progress.finish();
-    built
 }
 
 /// Scenarios that wait for quiet where several runtimes are measured at once.
@@ -256,100 +141,6 @@ async fn one_job(cx: &Cx, runtime: &str, job: &Job, progress: &Progress) {
         Job::Egress { model, backend, raw } => egress::run(cx, runtime, model, backend.as_deref(), *raw).await,
     }
     progress.done();
-}
-
-/// Removes everything with the run's label, lets the helper undo its rules, and compares the host with before.
-async fn clean_up(
-    docker: &Docker,
-    run: &str,
-    image: &Image,
-    ground: Option<lab::Ground>,
-    sink: &Sink,
-) -> Result<(), Error> {
-    let helper_of = |c: &(String, String, String, bool)| c.2 == "helper";
-    // The helper goes last and by itself: it undoes rules and links when its input ends. An interruption may have left
-    // a request with the engine that it carries out only now, so what is there is listed until nothing is.
-    let mut left = Vec::new();
-    let mut helpers = Vec::new();
-    for round in 0..10 {
-        let mut made = docker.made_by(Some(run)).await?.remove(run).unwrap_or_default();
-        helpers = made.containers.iter().filter(|c| helper_of(c)).cloned().collect();
-        made.containers.retain(|c| !helper_of(c));
-        if round > 0 && made.containers.is_empty() && made.networks.is_empty() && made.volumes.is_empty() {
-            break;
-        }
-        // The networks go before the routes that bind them to the witness.
-        left = docker.remove_made(&made).await;
-    }
-    let mut compared = None;
-    if let Some(ground) = &ground {
-        left.extend(orphans(ground, docker.created()).await);
-        compared = Some(ground.leftovers(&common(run, image, ground.layout.approved())).await);
-        ground.close().await;
-    }
-    left.extend(docker.remove_made(&Made { containers: helpers, ..Made::default() }).await);
-    if !left.is_empty() {
-        sink.emit(Event::Cleaned { leftovers: Leftovers { ours: left.clone(), others: vec![], checked: true } });
-        return Err(Error::Leftovers { what: left.join("; ") });
-    }
-    if let Some(leftovers) = compared {
-        sink.emit(Event::Cleaned { leftovers: leftovers? });
-    }
-    Ok(())
-}
-
-/// Processes and cgroups of removed containers that the engine no longer knows. A question that is not answered is a
-/// leftover, too: nobody can say that there is none.
-async fn orphans(ground: &lab::Ground, mut ids: Vec<String>) -> Vec<String> {
-    use lab::roles::wire::{Answer, Ask};
-    let helper = ground.helper();
-    ids.retain(|id| *id != helper.id);
-    let mut left = Vec::new();
-    // A shim takes a moment to go after its container was removed.
-    for _ in 0..40 {
-        match helper.ask(Ask::Orphans { ids: ids.clone() }).await {
-            Ok(Answer::Orphans { processes, cgroups }) => {
-                left = processes.iter().map(|p| format!("process {} ({}): {}", p.pid, p.comm, p.args)).collect();
-                left.extend(cgroups.iter().map(|c| format!("cgroup {c}")));
-            }
-            Ok(other) => return vec![format!("orphans were not looked for: {other:?}")],
-            Err(e) => return vec![format!("orphans were not looked for: {e}")],
-        }
-        if left.is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    left
-}
-
-/// The runtime of the lab's own containers: runc by name where there is one, never a candidate by default.
-pub fn reference(info: &Info) -> String {
-    if info.runtimes.contains_key("runc") { "runc".to_owned() } else { info.host.default_runtime.clone() }
-}
-
-/// Names of a run.
-pub fn common(run: &str, image: &Image, resolver: std::net::Ipv4Addr) -> Common {
-    Common {
-        run: run.to_owned(),
-        image: image.tag.clone(),
-        lab: format!("awf-probe-{run}-lab"),
-        internal: format!("awf-probe-{run}-internal"),
-        volume: format!("awf-probe-{run}"),
-        resolver: resolver.into(),
-        toolbox: None,
-    }
-}
-
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = int.recv() => {}
-        _ = term.recv() => {}
-    }
 }
 
 fn write_reports(dir: &Path, matrix: &Matrix, data: &Data, events: &[Event]) -> Result<(), Error> {
@@ -489,21 +280,4 @@ fn describe(plan: &Plan) -> String {
     }
     text.push_str("lab: helper, witness, proxy; 2 networks, 1 volume\n");
     text
-}
-
-/// RFC 3339, UTC.
-fn now() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs()).unwrap_or(0);
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Days to a civil date: eras of 400 years, years that begin in March.
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let day_of_era = z % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest % 3600 / 60, rest % 60)
 }
