@@ -61,16 +61,18 @@ fn binds(cx: &mut Cx) {
             _ => sys::attempt(opened, "open /host/usr/bin/env for writing"),
         },
     );
+    // The volume is the run's, so other runtimes write to it too: a file of this sandbox's own, or theirs would be read.
+    let (file, content) = (format!("written-{}", cx.text("seed")), format!("{CANARY} {}", cx.text("seed")));
     for (name, dir) in [("ro", "/host/read-only"), ("rw", "/host/work")] {
-        let path = format!("{dir}/written");
-        cx.fact(name, sys::attempt(fs::write(&path, CANARY), path));
+        let path = format!("{dir}/{file}");
+        cx.fact(name, sys::attempt(fs::write(&path, &content), path));
     }
     cx.fact(
         "seen",
-        match fs::read_to_string("/host/read-only/written") {
-            Ok(s) if s == CANARY => Outcome::allowed("what was written through one mount is read through the other"),
+        match fs::read_to_string(format!("/host/read-only/{file}")) {
+            Ok(s) if s == content => Outcome::allowed("what was written through one mount is read through the other"),
             Ok(_) => Outcome::refused("other content", ""),
-            Err(e) => sys::refused(&e, "/host/read-only/written"),
+            Err(e) => sys::refused(&e, format!("/host/read-only/{file}")),
         },
     );
 }
