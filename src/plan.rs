@@ -141,9 +141,7 @@ impl Plan {
         }
         Ok(plan)
     }
-}
 
-impl Plan {
     /// Adds the sandbox of the user's seccomp profile where the shipped one's is planned.
     pub fn with_profile(&mut self) {
         for jobs in &mut self.jobs {

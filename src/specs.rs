@@ -56,8 +56,6 @@ pub struct Spec {
     pub cap_drop: Vec<&'static str>,
     /// no-new-privileges.
     pub no_new_privs: bool,
-    /// The engine's AppArmor profile, where the host has AppArmor.
-    pub apparmor: bool,
     /// Seccomp profile.
     pub seccomp: Seccomp,
     /// Without the engine's masked and read-only paths.
@@ -89,7 +87,6 @@ impl Spec {
             cap_add: vec![],
             cap_drop: vec![],
             no_new_privs: false,
-            apparmor: false,
             seccomp: Seccomp::Unconfined,
             unmasked: false,
             memory: None,
@@ -139,7 +136,6 @@ impl Spec {
             "all-caps-awf" => Self { cap_add: vec!["ALL"], seccomp: Seccomp::Awf, ..plain },
             "profile" => Self { cap_add: vec!["ALL"], seccomp: Seccomp::Awf, ..plain },
             "default-seccomp" => Self { seccomp: Seccomp::EngineDefault, ..plain },
-            "apparmor" => Self { apparmor: true, unmasked: true, ..plain },
             "awf-seccomp" => Self {
                 toolbox: Toolbox::Host,
                 workspace: true,
@@ -193,7 +189,6 @@ pub const SOLO: &[&str] = &[
     "all-caps-awf",
     "profile",
     "default-seccomp",
-    "apparmor",
 ];
 
 /// AWF's proxy variables; lower-case `http_proxy` is deliberately not among them.

@@ -14,7 +14,7 @@ use awf_probe_matrix::Outcome;
 
 use crate::{
     Cx, Probe, guest, net,
-    sys::{self, End, attempt, check, first_existing, in_child},
+    sys::{self, attempt, check, first_existing, in_child},
 };
 
 pub(crate) const PROBES: &[Probe] = &[
@@ -188,13 +188,7 @@ pub(crate) fn in_a_child(work: impl FnOnce() -> io::Result<()>) -> Outcome {
         Ok(()) => 0,
         Err(e) => e.raw_os_error().unwrap_or(255),
     });
-    match end {
-        Ok(Some(End::Exit(0))) => Outcome::allowed(""),
-        Ok(Some(End::Exit(code))) => sys::refused(&io::Error::from_raw_os_error(code), ""),
-        Ok(Some(End::Signal(signal))) => Outcome::Killed { signal, detail: String::new() },
-        Ok(None) => Outcome::broken("the child did not end"),
-        Err(e) => Outcome::broken(format!("fork: {e}")),
-    }
+    sys::outcome(end, "")
 }
 
 /// The content of a file, or why it cannot be read. A file that is there and empty says so: that is how a

@@ -115,12 +115,8 @@ fn double() -> Outcome {
         }
     });
     match end {
-        Ok(Some(sys::End::Exit(0))) => Outcome::allowed(text),
         Ok(Some(sys::End::Exit(254))) => Outcome::refused("still inside", text),
-        Ok(Some(sys::End::Exit(n))) => sys::refused(&io::Error::from_raw_os_error(n), text),
-        Ok(Some(sys::End::Signal(signal))) => Outcome::Killed { signal, detail: text.to_owned() },
-        Ok(None) => Outcome::broken("the child did not end"),
-        Err(e) => Outcome::broken(format!("fork: {e}")),
+        end => sys::outcome(end, text),
     }
 }
 

@@ -175,6 +175,17 @@ pub(crate) fn in_child(limit: Duration, work: impl FnOnce() -> i32) -> io::Resul
     }
 }
 
+/// What the end of a child says of the act it was forked for: status 0 that it was done, any other the errno.
+pub(crate) fn outcome(end: io::Result<Option<End>>, detail: impl Into<String>) -> Outcome {
+    match end {
+        Ok(Some(End::Exit(0))) => Outcome::allowed(detail),
+        Ok(Some(End::Exit(errno))) => refused(&io::Error::from_raw_os_error(errno), detail),
+        Ok(Some(End::Signal(signal))) => Outcome::Killed { signal, detail: detail.into() },
+        Ok(None) => Outcome::broken("the child did not end"),
+        Err(e) => Outcome::broken(format!("fork: {e}")),
+    }
+}
+
 /// Waits for a child; kills it at the limit and says `None`.
 pub(crate) fn wait(pid: i32, limit: Duration) -> Option<End> {
     let until = Instant::now() + limit;

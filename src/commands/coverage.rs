@@ -6,7 +6,7 @@ use awf_probe_matrix::{
 };
 use serde_json::{Value, json};
 
-use super::{Data, explain::last_run, print};
+use super::{Data, explain::last_run, no_format, print};
 use crate::{
     cli::CoverageArgs,
     error::{Error, Exit},
@@ -20,12 +20,7 @@ pub fn run(args: &CoverageArgs) -> Result<Exit, Error> {
     let text = match args.format.as_str() {
         "text" => text(&data.catalogue, &rows, matrix.as_ref(), &args.from.display().to_string()),
         "json" => format!("{:#}\n", json_of(&data.catalogue, &rows, matrix.as_ref())),
-        other => {
-            return Err(Error::Usage {
-                why: format!("{other:?} is no format of coverage"),
-                help: "use --format text or json".to_owned(),
-            });
-        }
+        other => return Err(no_format(other, "coverage")),
     };
     print(&text)?;
     Ok(Exit::Ok)

@@ -3,7 +3,7 @@
 use awf_probe_matrix::Scope;
 use serde_json::json;
 
-use super::{Data, print};
+use super::{Data, no_format, print};
 use crate::{
     cli::ListArgs,
     error::{Error, Exit},
@@ -32,12 +32,7 @@ pub fn run(args: &ListArgs) -> Result<Exit, Error> {
                 .collect();
             format!("{:#}\n", serde_json::Value::from(all))
         }
-        other => {
-            return Err(Error::Usage {
-                why: format!("{other:?} is no format of list"),
-                help: "use --format text or json".to_owned(),
-            });
-        }
+        other => return Err(no_format(other, "list")),
     };
     print(&text)?;
     Ok(Exit::Ok)

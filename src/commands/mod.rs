@@ -68,6 +68,11 @@ pub fn format(output: &Output) -> Result<Format, Error> {
     })
 }
 
+/// The refusal of a format by a command that prints text or JSON.
+fn no_format(given: &str, command: &str) -> Error {
+    Error::Usage { why: format!("{given:?} is no format of {command}"), help: "use --format text or json".to_owned() }
+}
+
 /// Renders a matrix for stdout.
 pub fn rendered(matrix: &Matrix, data: &Data, output: &Output, format: Format) -> Result<String, Error> {
     let terminal = std::io::stdout().is_terminal();

@@ -180,8 +180,7 @@ async fn stages(
         Answer::Powers { permitted } => permitted,
         other => return Err(Error::Bug(format!("the helper answered {other:?}"))),
     };
-    let apparmor = info.host.security.iter().any(|s| s.contains("apparmor"));
-    let privilege = Privilege { engine, apparmor, profile };
+    let privilege = Privilege { engine, profile };
     with_lab(docker, info, plan, args, privilege, sink, image, ground, common, &helper_runtime).await
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{
     explain::{clean, last_run},
-    print,
+    no_format, print,
 };
 use crate::{
     cli::SurprisesArgs,
@@ -69,12 +69,7 @@ pub fn run(args: &SurprisesArgs) -> Result<Exit, Error> {
             }
             text
         }
-        other => {
-            return Err(Error::Usage {
-                why: format!("{other:?} is no format of surprises"),
-                help: "use --format text or json".to_owned(),
-            });
-        }
+        other => return Err(no_format(other, "surprises")),
     };
     print(&text)?;
     Ok(Exit::Ok)

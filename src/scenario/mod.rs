@@ -33,7 +33,10 @@ use crate::{
 
 pub mod egress;
 pub mod netns;
+mod privilege;
 pub mod solo;
+
+pub use privilege::Privilege;
 
 /// What every scenario of a run is given.
 #[derive(Clone, Debug)]
@@ -60,76 +63,9 @@ pub struct Cx {
     starts: Arc<Semaphore>,
     /// The longest a batch may take.
     pub deadline: Duration,
-    /// What sandboxes with every capability, AppArmor or the user's seccomp profile depend on.
+    /// What sandboxes with every capability or the user's seccomp profile depend on.
     pub privilege: Arc<Privilege>,
     addresses: Arc<[AtomicU16; 2]>,
-}
-
-/// What the engine can give a sandbox, and what the user asks for.
-#[derive(Clone, Debug, Default)]
-pub struct Privilege {
-    /// Capabilities the engine itself has: a container can be given no others.
-    pub engine: u64,
-    /// Whether the engine offers AppArmor.
-    pub apparmor: bool,
-    /// The user's seccomp profile.
-    pub profile: Option<Arc<str>>,
-}
-
-/// Names of the capabilities, by number.
-const CAPABILITIES: [&str; 38] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-];
-
-impl Privilege {
-    /// Capabilities that asking for all of them must leave out: the runtime would fail to set them.
-    pub fn missing(&self) -> Vec<&'static str> {
-        CAPABILITIES.iter().enumerate().filter(|(bit, _)| self.engine & (1 << bit) == 0).map(|(_, n)| *n).collect()
-    }
-
-    /// Whether a container that asks for every capability has this one; `CAP_` before the name or not. Those an older
-    /// engine has no name for are not among them.
-    pub fn gives(&self, name: &str) -> bool {
-        let bare = name.strip_prefix("CAP_").unwrap_or(name);
-        CAPABILITIES.iter().position(|n| *n == bare).is_some_and(|bit| self.engine & (1 << bit) != 0)
-    }
 }
 
 /// A lab, why there is none, or neither yet.

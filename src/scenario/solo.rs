@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use awf_probe_matrix::{Fact, Outcome};
+use awf_probe_matrix::Outcome;
 use awf_probe_probes::{all, wire::Ask};
 use serde_json::{Value, json};
 
@@ -43,21 +43,6 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
     if name == "profile" {
         let Some(text) = &privilege.profile else { return true };
         spec.seccomp = Seccomp::File(Arc::clone(text));
-    }
-    if spec.apparmor {
-        let offered = if privilege.apparmor {
-            Outcome::allowed("the engine lists AppArmor among its security options")
-        } else {
-            Outcome::Absent {
-                why: "the engine offers no AppArmor: the host's kernel has none, or it is off".to_owned(),
-            }
-        };
-        let (runtime, scenario, source) = (runtime.to_owned(), name.to_owned(), "engine".to_owned());
-        let fact = Fact { name: "apparmor.offered".to_owned(), outcome: offered, sent: None, elapsed_ms: None };
-        cx.sink.emit(Event::Observed { runtime, scenario, source, fact, address: None });
-        if !privilege.apparmor {
-            return true;
-        }
     }
     // The closing of a semaphore is not part of a run.
     let permit = cx.jobs.acquire().await.ok();

@@ -224,14 +224,10 @@ fn compat(cx: &mut Cx) {
         cx.fact(
             name,
             match end {
-                Ok(Some(End::Exit(0))) => Outcome::allowed(name),
                 Ok(Some(End::Exit(254))) => {
                     Outcome::Absent { why: "this architecture has no 32-bit entry int 0x80".to_owned() }
                 }
-                Ok(Some(End::Exit(n))) => sys::refused(&io::Error::from_raw_os_error(n), name),
-                Ok(Some(End::Signal(signal))) => Outcome::Killed { signal, detail: name.to_owned() },
-                Ok(None) => Outcome::broken("the child did not end"),
-                Err(e) => Outcome::broken(format!("fork: {e}")),
+                end => sys::outcome(end, name),
             },
         );
     }

@@ -232,9 +232,7 @@ impl Docker {
         if spec.no_new_privs {
             security.push("no-new-privileges:true".to_owned());
         }
-        if !spec.apparmor {
-            security.push("apparmor=unconfined".to_owned());
-        }
+        security.push("apparmor=unconfined".to_owned());
         let (network_mode, endpoints) = match &spec.net {
             Net::None => ("none".to_owned(), None),
             Net::Host => ("host".to_owned(), None),
@@ -266,7 +264,6 @@ impl Docker {
             dns_search: (!joins).then(|| vec![".".to_owned()]),
             extra_hosts: (!spec.extra_hosts.is_empty()).then(|| spec.extra_hosts.clone()),
             pid_mode: how.host_pid.then(|| "host".to_owned()),
-            ipc_mode: how.host_pid.then(|| "host".to_owned()),
             userns_mode: how.host_pid.then(|| "host".to_owned()),
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
             ..Default::default()

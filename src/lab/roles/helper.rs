@@ -112,7 +112,6 @@ impl Role for Helper {
                 own_network: procs::own_network(pid)?,
             }),
             Ask::Powers => Ok(Answer::Powers { permitted: procs::powers_of_parent()? }),
-            Ask::Traces { key, mount } => procs::traces(key, &mount),
             Ask::Counters => Ok(counters(self.tap.as_ref(), &self.out)),
             Ask::Witness { .. } | Ask::Proxy { .. } => bail!("not a question for the helper"),
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::wire::{Answer, Process};
+use super::wire::Process;
 
 /// Processes with a task of exactly this comm.
 pub(super) fn find_comm(comm: &str) -> Vec<i32> {
@@ -48,29 +48,6 @@ pub(super) fn powers_of_parent() -> anyhow::Result<u64> {
     let text = fs::read_to_string(&path).with_context(|| path.clone())?;
     let line = text.lines().find_map(|l| l.strip_prefix("CapPrm:")).with_context(|| format!("{path}: no CapPrm"))?;
     u64::from_str_radix(line.trim(), 16).with_context(|| format!("{path}: CapPrm is {line:?}"))
-}
-
-/// What a sandbox made, looked for on the host; and a segment of our own, which must be found.
-pub(super) fn traces(key: i32, mount: &str) -> anyhow::Result<Answer> {
-    // SAFETY: looks a key up, and makes a segment that is removed at once. No memory is attached.
-    let (segment, own_segment) = unsafe {
-        let found = |key| libc::shmget(key, 0, 0) >= 0;
-        let segment = found(key);
-        let own_key = key ^ 0x0101_0101;
-        let own = libc::shmget(own_key, 4096, libc::IPC_CREAT | libc::IPC_EXCL | 0o600);
-        let own_segment = own >= 0 && found(own_key);
-        if own >= 0 {
-            libc::shmctl(own, libc::IPC_RMID, std::ptr::null_mut());
-        }
-        (segment, own_segment)
-    };
-    let table = fs::read_to_string("/proc/1/mountinfo").context("/proc/1/mountinfo")?;
-    Ok(Answer::Traces {
-        segment,
-        own_segment,
-        mounts: table.lines().filter(|l| l.split(' ').any(|word| word == mount)).count(),
-        all_mounts: table.lines().count(),
-    })
 }
 
 /// Processes whose command line or cgroup names one of the containers, but for ourselves and those that only wait to

@@ -111,14 +111,6 @@ pub enum Ask {
     },
     /// Helper. The capabilities its own shim has: a container can be given no others.
     Powers,
-    /// Helper. Whether the host sees what a sandbox made: a System V segment with this key, a mount with this source,
-    /// and a comm for a sandbox to look for.
-    Traces {
-        /// Key of the segment.
-        key: i32,
-        /// Source of the mount.
-        mount: String,
-    },
     /// Helper. Host processes and cgroup directories that mention any of these container ids.
     Orphans {
         /// Full container ids.
@@ -300,17 +292,6 @@ pub enum Answer {
     Powers {
         /// The permitted set.
         permitted: u64,
-    },
-    /// Of `Traces`.
-    Traces {
-        /// Whether the host has a segment with the key.
-        segment: bool,
-        /// Whether it finds one it has just made itself.
-        own_segment: bool,
-        /// Mounts of the host's first process with the source.
-        mounts: usize,
-        /// All mounts of the host's first process that could be read.
-        all_mounts: usize,
     },
     /// Of `Orphans`.
     Orphans {
