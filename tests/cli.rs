@@ -104,7 +104,10 @@ fn a_forbidden_socket_says_so() {
     let _listener = UnixListener::bind(&path).expect("bind");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
     let copy = dir.path().join("awf-probe");
-    std::fs::copy(env!("CARGO_BIN_EXE_awf-probe"), &copy).expect("copy");
+    // By a process of its own: a descriptor open for writing here would be inherited by whatever another test starts at
+    // this moment, and a program that somebody may write to cannot be executed ("Text file busy").
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_awf-probe")).arg(&copy).status().expect("cp starts");
+    assert!(copied.success(), "cp: {copied}");
     let mut command = Command::new(&copy);
     command.arg("run").env("DOCKER_HOST", format!("unix://{}", path.display()));
     if rustix::process::geteuid().is_root() {
