@@ -45,7 +45,7 @@ pub enum Safe {
 /// -1 is no descriptor, no pointer, no flag, no process and no mode.
 const NOTHING: [i64; 6] = [-1; 6];
 
-/// How a call can be tried. Most refuse [`NOTHING`] by themselves.
+/// How a call can be tried. Most refuse `NOTHING` by themselves.
 pub fn safe(name: &str) -> Safe {
     match name {
         "exit" | "exit_group" => Safe::Not("it ends the process that tries it"),
