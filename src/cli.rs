@@ -53,6 +53,11 @@ pub enum Command {
         after_help = "Examples:\n  awf-probe judge --from target/awf-probe/runsc/journal.jsonl\n  awf-probe judge --from journal.jsonl --format json"
     )]
     Judge(JudgeArgs),
+    /// Try every way out under every enforcement model, and show who gets out and how.
+    #[command(
+        after_help = "Examples:\n  awf-probe egress --runtime runsc\n  awf-probe egress --runtime runsc --explain 'egress.link.gateway [awf-strict]' --from target/awf-probe\n\nExit codes: see `awf-probe --help`; 0 if R1, R3 and R4 hold under at least one model."
+    )]
+    Egress(EgressArgs),
     /// Check engine, kernel, helper, toolbox and every registered runtime, and say what to do.
     #[command(after_help = "Example:\n  awf-probe doctor")]
     Doctor,
@@ -152,6 +157,29 @@ pub struct RunArgs {
     /// How to print the result.
     #[command(flatten)]
     pub output: Output,
+}
+
+/// Arguments of `egress`.
+#[derive(Debug, Args)]
+pub struct EgressArgs {
+    /// A runtime, as Docker knows it or as AWF does. Default: the engine's default runtime.
+    #[arg(long, value_name = "NAME")]
+    pub runtime: Option<String>,
+    /// Show one cell's evidence line by line: `ID`, or `ID [MODEL]` as the table of `run` names it.
+    #[arg(long, value_name = "CELL")]
+    pub explain: Option<String>,
+    /// Measure nothing: read a report.json, or the folder that holds it.
+    #[arg(long, value_name = "PATH")]
+    pub from: Option<PathBuf>,
+    /// Write report.json and journal.jsonl there.
+    #[arg(long, value_name = "DIR", conflicts_with = "from")]
+    pub out: Option<PathBuf>,
+    /// How many sandboxes are worked on at once.
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub jobs: u8,
+    /// Which proxy enforces the domain list.
+    #[arg(long, default_value = "squid", value_name = "PROXY")]
+    pub proxy: ProxyEngine,
 }
 
 /// Arguments of `list`.

@@ -40,6 +40,9 @@ pub enum Event {
         proxy_addresses: Vec<IpAddr>,
         /// The resolver every sandbox may ask.
         resolver: IpAddr,
+        /// What allowed names resolve to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        allowed: Option<IpAddr>,
     },
     /// A sandbox runs.
     SandboxStarted {

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         | Command::Coverage(_)
         | Command::Surprises(_)
         | Command::Judge(_)
+        | Command::Egress(_)
         | Command::Doctor
         | Command::Clean(_) => {
             return harness(cli);

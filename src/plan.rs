@@ -23,6 +23,8 @@ pub enum Job {
         /// With NET_RAW, as a control.
         raw: bool,
     },
+    /// The control of tampering.
+    Tamper,
 }
 
 impl Job {
@@ -32,13 +34,14 @@ impl Job {
             Self::Solo(name) => (*name).to_owned(),
             Self::Netns(init) => format!("netns[{init}]"),
             Self::Egress { model, backend, raw } => egress::name(&model.id, backend.as_deref(), *raw),
+            Self::Tamper => egress::TAMPER.to_owned(),
         }
     }
 
     /// How many containers it needs.
     pub fn containers(&self) -> usize {
         match self {
-            Self::Solo(_) => 1,
+            Self::Solo(_) | Self::Tamper => 1,
             Self::Netns(_) => 2,
             Self::Egress { model, .. } => {
                 if model.init == InitUnder::None {
@@ -177,6 +180,9 @@ fn jobs(taken: &[&Capability], stages: &[(Model, Option<String>)], inits: &[Stri
     let mut jobs = vec![Job::Solo("plain")];
     if taken.iter().any(|c| c.scope == Scope::Egress) {
         // Controls first: they take part in every verdict.
+        if taken.iter().any(|c| c.attempt.starts_with("tamper.")) {
+            jobs.push(Job::Tamper);
+        }
         for (model, backend) in stages {
             jobs.push(Job::Egress { model: model.clone(), backend: backend.clone(), raw: false });
             if model.id == "open" {

@@ -1,6 +1,9 @@
 //! A journal, sorted for judging: who saw what in which scenario, and every packet. Pure.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
 
 use awf_probe_matrix::{Fact, Host, Leftovers, Outcome, RunInfo, RuntimeRow, Source};
 
@@ -46,8 +49,11 @@ pub struct LedgerLine {
     pub line: u64,
 }
 
-/// A request the witness's server answered: client, host header, path, line.
+/// A request that the witness's server, a sidecar's or the host's door answered: client, host header, path, line.
 pub type HttpLine = (IpAddr, String, String, u64);
+
+/// A name the witness's resolver was asked for: client, resolver, name, line.
+pub type DnsLine = (IpAddr, IpAddr, String, u64);
 
 /// A decision of the proxy.
 #[derive(Clone, Debug)]
@@ -85,10 +91,18 @@ pub struct Record {
     pub http: Vec<HttpLine>,
     /// All decisions.
     pub decisions: Vec<DecisionLine>,
+    /// All names asked for.
+    pub dns: Vec<DnsLine>,
+    /// Places of packets with a nonce.
+    by_nonce: HashMap<String, Vec<usize>>,
+    /// Places of packets by source.
+    by_source: HashMap<IpAddr, Vec<usize>>,
     /// The proxy's addresses.
     pub proxies: Vec<IpAddr>,
     /// The approved resolver.
     pub resolver: Option<IpAddr>,
+    /// What allowed names resolve to.
+    pub allowed: Option<IpAddr>,
     /// Lab frames where none belong.
     pub tripwire: Vec<(Packet, u64)>,
     /// What is left on the host.
@@ -117,7 +131,8 @@ impl Record {
                 self.runtimes = runtimes.clone();
                 self.plan = plan.clone();
             }
-            Event::LabUp { document, lab, proxy, proxy_addresses, resolver } => {
+            Event::LabUp { document, lab, proxy, proxy_addresses, resolver, allowed } => {
+                self.allowed = *allowed;
                 self.resolver = Some(*resolver);
                 self.run.document_range.clone_from(document);
                 self.run.lab.clone_from(lab);
@@ -162,9 +177,14 @@ impl Record {
             }
             Event::Packet { at, packet } if at == "tripwire" => self.tripwire.push((packet.clone(), line)),
             Event::Packet { at, packet } => {
+                let place = self.packets.len();
+                if !packet.nonce.is_empty() {
+                    self.by_nonce.entry(packet.nonce.clone()).or_default().push(place);
+                }
+                self.by_source.entry(packet.src).or_default().push(place);
                 self.packets.push(LedgerLine { at: at.clone(), packet: packet.clone(), line });
             }
-            Event::Dns { .. } => {}
+            Event::Dns { client, server, name, .. } => self.dns.push((*client, *server, name.clone(), line)),
             Event::Http { client, host, path, .. } => {
                 self.http.push((*client, host.clone(), path.clone(), line));
             }
@@ -199,7 +219,24 @@ impl Record {
 
     /// Packets of an attempt at one place: by nonce, or by the addresses and ports the guest reported.
     pub fn sightings<'a>(&'a self, at: &'a str, seen: &'a Seen) -> impl Iterator<Item = &'a LedgerLine> {
-        self.packets.iter().filter(move |l| l.at == at && is_of(&l.packet, seen, at) && self.is_not_anothers(l, seen))
+        let nonce = seen.fact.sent.as_ref().map(|s| s.nonce.as_str()).unwrap_or_default();
+        let mut places: Vec<usize> = self.by_nonce.get(nonce).into_iter().flatten().copied().collect();
+        places.extend(seen.address.and_then(|a| self.by_source.get(&a)).into_iter().flatten());
+        places.sort_unstable();
+        places.dedup();
+        let lines = places.into_iter().map(|p| &self.packets[p]);
+        lines.filter(move |l| l.at == at && is_of(&l.packet, seen, at) && self.is_not_anothers(l, seen))
+    }
+
+    /// Packets with this source.
+    pub fn from(&self, source: Option<IpAddr>) -> impl Iterator<Item = &LedgerLine> {
+        let places = source.and_then(|a| self.by_source.get(&a)).into_iter().flatten();
+        places.map(|p| &self.packets[*p])
+    }
+
+    /// Packets with this nonce.
+    pub fn with_nonce(&self, nonce: &str) -> impl Iterator<Item = &LedgerLine> {
+        self.by_nonce.get(nonce).into_iter().flatten().map(|p| &self.packets[*p])
     }
 
     /// A kernel may use a source port for two destinations at once, and DNAT makes one of them. A flow whose payload
@@ -210,7 +247,7 @@ impl Record {
         if sent.nonce.is_empty() || p.nonce == sent.nonce {
             return true;
         }
-        for l in self.packets.iter().filter(|l| l.at == line.at && !l.packet.nonce.is_empty()) {
+        for l in self.from(Some(p.src)).filter(|l| l.at == line.at && !l.packet.nonce.is_empty()) {
             let q = &l.packet;
             if (q.src, q.sport, q.dst, q.dport, q.proto) == (p.src, p.sport, p.dst, p.dport, p.proto) {
                 if q.nonce == sent.nonce {
@@ -225,20 +262,26 @@ impl Record {
     /// A packet of a sandbox at the witness that no attempt of its scenario explains.
     pub fn unexplained(&self, scenario: &ScenarioRecord) -> Option<&LedgerLine> {
         let sent: Vec<_> = scenario.facts.values().filter_map(|s| s.fact.sent.as_ref()).collect();
-        self.packets.iter().find(|l| {
+        self.from(scenario.address).find(|l| {
             let p = &l.packet;
             let to_resolver = Some(p.dst) == self.resolver && p.dport == 53;
             // An ICMP error about an answer that came too late goes back to where the answer came from.
             let explained = sent
                 .iter()
-                .any(|s| p.dst == s.dst && ((p.proto, p.dport) == (s.proto, s.dport) || matches!(p.proto, 1 | 58)));
-            l.at == "witness" && scenario.address == Some(p.src) && !to_resolver && !explained
+                // One port, or any of them: a sweep.
+                .any(|s| {
+                    let there = p.proto == s.proto && (p.dport == s.dport || s.dport == 0);
+                    // A later fragment has no ports.
+                    let fragment = p.proto == s.proto && (p.sport, p.dport) == (0, 0);
+                    p.dst == s.dst && (there || fragment || matches!(p.proto, 1 | 58))
+                });
+            l.at == "witness" && !to_resolver && !explained
         })
     }
 
     /// Whether a host-side ledger has seen this sandbox at all, so that its silence elsewhere means something.
     pub fn was_heard(&self, scenario: &ScenarioRecord) -> bool {
-        self.packets.iter().any(|l| (l.at == "proxy" || l.at == "witness") && scenario.address == Some(l.packet.src))
+        self.from(scenario.address).any(|l| l.at == "proxy" || l.at == "witness")
     }
 
     /// Why what a scenario's sandbox shows must not be taken for the runtime's, if so: the engine names another

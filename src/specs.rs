@@ -11,6 +11,8 @@ pub enum Net {
     Lab(Ipv4Addr),
     /// The internal bridge, at this address.
     Internal(Ipv4Addr),
+    /// Another bridge of the lab, by the name of its network, at this address.
+    Other(String, Ipv4Addr),
     /// The namespace of another container.
     Join(String),
     /// The host's.

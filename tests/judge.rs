@@ -19,6 +19,7 @@ use awf_probe::{
 use awf_probe_matrix::{
     Capability, Cell, Condition, EgressWant, IsolationClass, Outcome, Result_, Scope, Sent, Source, Verdict, Want,
 };
+use awf_probe_probes::{ATTEMPTS, Attempt, Payload, Sink};
 use proptest::{prelude::*, test_runner::TestRunner};
 
 mod common;
@@ -31,6 +32,7 @@ const SHOWN_ONLY: &[(&str, &str)] = &[
     ("tap", "says how far a blocked attempt came; that it was made says the guest, that it did not arrive the witness"),
     ("engine, init container", "says why a model leaks; whether it does say the ledgers alone"),
     ("init container", "as above: a model whose rules were not installed and that still blocks, blocks"),
+    ("entrypoint", "as above, where the agent installs them itself"),
 ];
 
 // (a)
@@ -105,6 +107,14 @@ fn a_way_out_is_not_closed_unless_its_control_is_open() {
         let mut bench = Bench::new(name);
         for i in bench.passing() {
             let cell = bench.base[i].clone();
+            if bench.capability(i).scope != Scope::Egress {
+                continue;
+            }
+            // What is to arrive elsewhere than at the witness, and tampering, have controls of another kind.
+            let attempt = bench.attempt(i);
+            if attempt.sink != Sink::Witness || matches!(attempt.payload, Payload::Tamper(_)) {
+                continue;
+            }
             let scenario = match cell.result {
                 Some(Result_::Blocked) => "egress[open]",
                 Some(Result_::RefusedAtSource) => "egress[open]+raw",
@@ -146,6 +156,9 @@ fn what_the_proxy_serves_and_denies_are_each_others_control() {
         let mut bench = Bench::new(name);
         for i in bench.passing() {
             let Some(want @ (EgressWant::Served | EgressWant::Denied)) = bench.capability(i).want else { continue };
+            if bench.capability(i).attempt.starts_with("sidecar.") {
+                continue;
+            }
             let scenario = bench.scenario(i);
             let agent = bench.address(&scenario);
             let nonce = |part: &str| {
@@ -216,9 +229,19 @@ fn an_attempt_that_was_answered_is_not_closed() {
         let mut bench = Bench::new(name);
         for i in bench.passing() {
             let denied = bench.capability(i).want == Some(EgressWant::Denied);
-            // Of a hand-made frame the guest only knows that it was sent.
-            let sent_only = bench.capability(i).attempt == "packet.gateway";
-            if !(denied || bench.base[i].result == Some(Result_::Blocked)) || sent_only {
+            if bench.capability(i).scope != Scope::Egress {
+                continue;
+            }
+            // Of a hand-made frame the guest only knows that it was sent, and the engine's resolver answers by itself.
+            let attempt = bench.attempt(i);
+            let sent_only = matches!(
+                attempt.payload,
+                Payload::GatewayFrame | Payload::SidecarFrame | Payload::Embedded(_) | Payload::Search
+            );
+            // What names an allowed host may be answered by it. An act of tampering that was refused is judged by it.
+            let tamper = matches!(attempt.payload, Payload::Tamper(_));
+            let other = sent_only || attempt.carried || tamper;
+            if !(denied || bench.base[i].result == Some(Result_::Blocked)) || other {
                 continue;
             }
             for part in bench.parts(i) {
@@ -304,7 +327,8 @@ fn one_packet_at_the_witness_opens_a_way_out() {
     for name in GOLDEN {
         let mut bench = Bench::new(name);
         for i in 0..bench.plan.len() {
-            if bench.capability(i).scope != Scope::Egress || bench.base[i].verdict == Verdict::Fail {
+            if bench.capability(i).scope != Scope::Egress || bench.base[i].verdict == Verdict::Fail || !bench.sampled(i)
+            {
                 continue;
             }
             ids.insert(bench.plan[i].id.clone());
@@ -319,8 +343,12 @@ fn one_packet_at_the_witness_opens_a_way_out() {
                 }
                 for (what, packet) in packets {
                     let change = Change::adding(Event::Packet { at: "witness".to_owned(), packet });
+                    // A documented risk stays one, where it is the witness that it is documented for.
+                    let residual = bench.base[i].result == Some(Result_::Residual)
+                        || !bench.attempt(i).residual.is_empty() && bench.attempt(i).sink == Sink::Witness;
                     wrong.unless(&mut bench, &change, &[i], &|| format!("a packet with {what} of {part}"), |c| {
-                        c.verdict == Verdict::Fail && c.result == Some(Result_::Leaked)
+                        let leaked = c.verdict == Verdict::Fail && c.result == Some(Result_::Leaked);
+                        leaked || residual && c.verdict == Verdict::Partial && c.result == Some(Result_::Residual)
                     });
                 }
             }
@@ -339,7 +367,8 @@ fn a_packet_to_the_destination_of_an_attempt_opens_it_whatever_its_source_port()
     for name in GOLDEN {
         let mut bench = Bench::new(name);
         for i in bench.passing() {
-            if bench.base[i].result != Some(Result_::Blocked) {
+            // A connection from before the rules has its destination in common with its opening.
+            if bench.base[i].result != Some(Result_::Blocked) || bench.attempt(i).payload == Payload::Held {
                 continue;
             }
             let scenario = bench.scenario(i);
@@ -362,7 +391,9 @@ fn an_allowed_name_that_is_not_served_is_a_fail() {
         let mut bench = Bench::new(name);
         let mut tried = 0;
         for i in bench.passing() {
-            if bench.capability(i).want != Some(EgressWant::Served) {
+            if bench.capability(i).want != Some(EgressWant::Served)
+                || bench.capability(i).attempt.starts_with("sidecar.")
+            {
                 continue;
             }
             let scenario = bench.scenario(i);
@@ -383,7 +414,7 @@ fn an_allowed_name_that_is_not_served_is_a_fail() {
                 tried += 1;
             }
         }
-        assert!(tried >= 24, "{name}: {tried}");
+        assert!(tried >= 9, "{name}: {tried}");
     }
 }
 
@@ -396,8 +427,11 @@ fn a_name_the_proxy_does_not_deny_is_a_leak() {
             if bench.capability(i).want != Some(EgressWant::Denied) {
                 continue;
             }
+            if bench.attempt(i).carried {
+                continue;
+            }
             let lines = bench.evidence(i, |e| matches!(e, Event::Decision { .. }));
-            assert!(!lines.is_empty());
+            assert!(!lines.is_empty() || bench.attempt(i).malformed);
             for at in lines {
                 for word in ["allowed", "failed"] {
                     let instead = Change::one(at, bench.decided(at, word));
@@ -573,7 +607,8 @@ fn a_second_report_does_not_hide_the_first() {
     for name in GOLDEN {
         let mut bench = Bench::new(name);
         for i in 0..bench.plan.len() {
-            if bench.base[i].result != Some(Result_::Leaked) || bench.scenario(i) == "egress[open]" {
+            if bench.base[i].result != Some(Result_::Leaked) || bench.scenario(i) == "egress[open]" || !bench.sampled(i)
+            {
                 continue;
             }
             let scenario = bench.scenario(i);
@@ -728,6 +763,8 @@ struct Bench {
     class: Option<IsolationClass>,
     record: Record,
     facts: BTreeMap<(String, String, String), usize>,
+    /// The scenario an event belongs to, if it belongs to one.
+    owner: Vec<Option<String>>,
 }
 
 impl Bench {
@@ -741,12 +778,15 @@ impl Bench {
             }
             _ => None,
         });
+        let record = Record::new(&events);
+        let owner = events.iter().map(|e| owner(e, &record, runtime)).collect();
         Self {
+            owner,
             plan: plan.clone(),
             base: matrix.cells,
             class: matrix.runtimes[0].class,
             runtime: runtime.to_owned(),
-            record: Record::new(&events),
+            record,
             facts: facts.collect(),
             data,
             events,
@@ -767,7 +807,17 @@ impl Bench {
         let asked: Vec<PlannedCell> = cells.iter().map(|i| self.plan[*i].clone()).collect();
         let Some(Event::RunStarted { plan, .. }) = self.events.first_mut() else { panic!("no run-started") };
         *plan = asked;
-        let matrix = judge(&self.events, &self.data.catalogue, &self.data.models, &self.data.products);
+        // What other models' sandboxes did has no part in these cells; leaving it out only saves time.
+        let needed = self.needed(cells);
+        let kept = |i: usize| match (&needed, self.owner.get(i)) {
+            (Some(needed), Some(Some(owner))) => needed.contains(owner),
+            _ => true,
+        };
+        let part: Option<Vec<Event>> = needed
+            .is_some()
+            .then(|| self.events.iter().enumerate().filter(|(i, _)| kept(*i)).map(|(_, e)| e.clone()).collect());
+        let events = part.as_ref().unwrap_or(&self.events);
+        let matrix = judge(events, &self.data.catalogue, &self.data.models, &self.data.products);
         self.events.truncate(length);
         swap(&mut self.events, &mut put);
         matrix.cells
@@ -780,7 +830,32 @@ impl Bench {
     }
 
     fn passing(&self) -> Vec<usize> {
-        (0..self.base.len()).filter(|i| self.base[*i].verdict == Verdict::Pass).collect()
+        (0..self.base.len()).filter(|i| self.base[*i].verdict == Verdict::Pass && self.sampled(*i)).collect()
+    }
+
+    /// Whether a cell takes part in tests that judge once for each of its observations. Of the ways out a fifth does:
+    /// each attempt under two models at least, each model with every fifth attempt.
+    fn sampled(&self, cell: usize) -> bool {
+        let planned = &self.plan[cell];
+        let attempt = ATTEMPTS.iter().position(|a| format!("egress.{}", a.id) == planned.id);
+        let stages: Vec<_> = self.plan.iter().filter(|p| p.id == planned.id).map(|p| (&p.model, &p.backend)).collect();
+        let stage = stages.iter().position(|s| *s == (&planned.model, &planned.backend));
+        attempt.is_none_or(|a| (a + stage.expect("planned")).is_multiple_of(5))
+    }
+
+    fn attempt(&self, cell: usize) -> &'static Attempt {
+        let name = self.capability(cell).attempt;
+        ATTEMPTS.iter().find(|a| a.id == name).expect("an attempt")
+    }
+
+    /// The scenarios a few egress cells rest on; `None`: all.
+    fn needed(&self, cells: &[usize]) -> Option<BTreeSet<String>> {
+        let egress = |i: &usize| self.plan[*i].id.starts_with("egress.");
+        if cells.len() > 20 || !cells.iter().all(egress) {
+            return None;
+        }
+        let controls = ["plain", "egress[open]", "egress[open]+raw", awf_probe::scenario::egress::TAMPER];
+        Some(controls.map(str::to_owned).into_iter().chain(cells.iter().map(|i| self.scenario(*i))).collect())
     }
 
     fn capability(&self, cell: usize) -> Capability {
@@ -894,6 +969,18 @@ impl Bench {
                 };
                 if !SHOWN_ONLY.iter().any(|(source, _)| *source == e.source) {
                     let at = usize::try_from(line).expect("small") - 1;
+                    // A refusal as no request may be logged without its target; that the request arrived at the
+                    // proxy, and nothing beyond it, is the other proof.
+                    let logged = matches!(self.events[at], Event::Decision { .. });
+                    // A sweep arrives by many packets, each of them proof enough.
+                    let sweep =
+                        matches!(self.events[at], Event::Packet { .. }) && self.capability(i).attempt == "tcp.sweep";
+                    if sweep {
+                        continue;
+                    }
+                    if logged && self.capability(i).scope == Scope::Egress && self.attempt(i).malformed {
+                        continue;
+                    }
                     all.entry(self.same_observation(at)).or_default().insert(i);
                 }
             }
@@ -967,6 +1054,30 @@ impl Bench {
             }
         };
         vec![("is broken", broken), ("is skipped", skipped), ("is turned round", turned)]
+    }
+}
+
+/// The scenario an event belongs to: by name, or by the address of a sandbox that stands in the lab.
+fn owner(event: &Event, record: &Record, runtime: &str) -> Option<String> {
+    let at = |address: &IpAddr| {
+        let of = record.scenarios.iter().find(|(_, s)| s.address == Some(*address));
+        of.filter(|((r, _), _)| r == runtime).map(|((_, name), _)| name.clone())
+    };
+    match event {
+        Event::Observed { scenario, .. }
+        | Event::SandboxStarted { scenario, .. }
+        | Event::SandboxDied { scenario, .. }
+        | Event::Drained { scenario, .. }
+        | Event::Phase { scenario, .. } => Some(scenario.clone()),
+        Event::Packet { packet, at: place } if place != "tripwire" => at(&packet.src),
+        Event::Dns { client, .. } | Event::Http { client, .. } | Event::Decision { client, .. } => at(client),
+        Event::RunStarted { .. }
+        | Event::LabUp { .. }
+        | Event::HostProcesses { .. }
+        | Event::Packet { .. }
+        | Event::Problem { .. }
+        | Event::Cleaned { .. }
+        | Event::RunFinished { .. } => None,
     }
 }
 

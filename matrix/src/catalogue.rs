@@ -64,6 +64,10 @@ impl Catalogue {
             let toml_err = |e| CatalogueError::Toml { file: (*file).to_owned(), source: Box::new(e) };
             let parsed: File = toml::from_str(text).map_err(toml_err)?;
             for entry in &parsed.capability {
+                let entry = entry.resolved(&parsed.text).map_err(|name| CatalogueError::Inconsistent {
+                    file: (*file).to_owned(),
+                    why: format!("{}: no [text] is called {name}", entry.id),
+                })?;
                 for expanded in entry.expand() {
                     capabilities.push(expanded.build(file, &parsed.family)?);
                 }
@@ -113,6 +117,9 @@ impl Catalogue {
 #[serde(deny_unknown_fields)]
 struct File {
     family: String,
+    /// Texts that many entries share: a field that reads `@name` is the text of that name.
+    #[serde(default)]
+    text: BTreeMap<String, String>,
     #[serde(default)]
     capability: Vec<Entry>,
 }
@@ -161,6 +168,16 @@ struct Entry {
 }
 
 impl Entry {
+    /// With the shared texts in the place of their names; the first name that has none is the error.
+    fn resolved(&self, texts: &BTreeMap<String, String>) -> Result<Self, String> {
+        let of = |s: &String| match s.strip_prefix('@') {
+            Some(name) => texts.get(name).cloned().ok_or_else(|| name.to_owned()),
+            None => Ok(s.clone()),
+        };
+        let (why, how) = (of(&self.why)?, of(&self.how)?);
+        Ok(Self { why, how, control: of(&self.control)?, remedy: of(&self.remedy)?, ..self.clone() })
+    }
+
     fn expand(&self) -> Vec<Self> {
         let mut out = vec![self.clone()];
         for (name, values) in &self.each {

@@ -22,6 +22,6 @@ pub use matrix::{
     Cell, Coverage, Fingerprint, Host, IsolationClass, Leftovers, Matrix, Result_, RunInfo, RuntimeRow, Sighting,
 };
 pub use outcome::{Fact, Outcome, Sent};
-pub use requirement::{Requirement, RequirementCell, RequirementResult, Standing, assess};
+pub use requirement::{Requirement, RequirementCell, RequirementResult, Standing, assess, assess_under};
 pub use tables::{InitUnder, Model, ModelNetwork, Product, models, products};
 pub use verdict::Verdict;

@@ -21,6 +21,9 @@ pub enum Result_ {
     RefusedAtSource,
     /// It arrived at its destination through the proxy.
     Served,
+    /// It arrived, by a way the model leaves open on purpose: a tunnel through an allowed name, a name asked of an
+    /// approved resolver. Neither a pass nor a fail.
+    Residual,
     /// It cannot be told.
     Inconclusive,
     /// It cannot be made on this host at all.
@@ -36,6 +39,7 @@ impl Result_ {
             Self::Proxied => "proxied",
             Self::RefusedAtSource => "refused-at-source",
             Self::Served => "served",
+            Self::Residual => "residual",
             Self::Inconclusive => "inconclusive",
             Self::NotApplicable => "not-applicable",
         }

@@ -107,6 +107,9 @@ pub struct Sent {
     pub sport: u16,
     /// Token in the payload, empty if the attempt carries none before an answer arrives.
     pub nonce: String,
+    /// What a proxy was asked for, where the token is not part of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub target: String,
 }
 
 /// One named observation of a guest.

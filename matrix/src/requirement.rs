@@ -91,6 +91,18 @@ pub fn assess(catalogue: &Catalogue, models: &[Model], runtime: &str, cells: &[C
     results.min_by_key(score).unwrap_or_default()
 }
 
+/// R1–R7 of one runtime under one model.
+pub fn assess_under(
+    catalogue: &Catalogue,
+    runtime: &str,
+    model: &str,
+    backend: Option<&str>,
+    cells: &[Cell],
+) -> Vec<RequirementResult> {
+    let mine: Vec<&Cell> = cells.iter().filter(|c| c.runtime == runtime).collect();
+    catalogue.requirements.iter().map(|r| one(catalogue, r, runtime, (Some(model), backend), &mine)).collect()
+}
+
 fn one(
     catalogue: &Catalogue,
     requirement: &Requirement,

@@ -12,6 +12,10 @@ pub enum ModelNetwork {
     Lab,
     /// A bridge with `internal: true`; only the proxy also stands on the lab's.
     Internal,
+    /// A bridge like the lab's, with AWF's chain on the host: jumped to from DOCKER-USER, default-deny.
+    Guarded,
+    /// The same, and the host sends TCP to ports 80 and 443 to the proxy before it routes.
+    Redirected,
 }
 
 /// The runtime of the container that installs rules in the agent's network namespace.
@@ -42,6 +46,9 @@ pub struct Model {
     pub network: ModelNetwork,
     /// Whether an init container installs AWF's rules.
     pub init: InitUnder,
+    /// Whether the agent's own entrypoint installs AWF's rules and then drops the capabilities for it.
+    #[serde(default)]
+    pub in_agent: bool,
     /// Whether the agent is given the proxy variables.
     pub proxy_env: bool,
     /// iptables backends it is tried with; empty where no rules are involved.

@@ -28,7 +28,7 @@ mod sys;
 
 pub use calls::{Safe, names, number, safe};
 pub use cx::Cx;
-pub use egress::{ATTEMPTS, Attempt, Payload};
+pub use egress::{ATTEMPTS, Attempt, Dns, Payload, Sink, TAMPERINGS, Tampering};
 pub use netfilter::{RULES, Rule};
 
 /// The name of an errno, as facts have it.

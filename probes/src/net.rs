@@ -57,9 +57,21 @@ enum State {
 impl TcpTry {
     /// Starts connecting. `payload` is written once connected; it should carry the nonce.
     pub(crate) fn start(to: SocketAddr, nonce: String, payload: Vec<u8>) -> Result<Self, (Outcome, Sent)> {
-        let sent = |sport| Sent { proto: TCP, dst: to.ip(), dport: to.port(), sport, nonce: nonce.clone() };
-        let fd =
-            socket(to, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0).map_err(|e| (refused(&e, "socket"), sent(0)))?;
+        Self::prepared(to, nonce, payload, 0, |_| Ok(()))
+    }
+
+    /// The same with a protocol of its own and something done to the socket first.
+    pub(crate) fn prepared(
+        to: SocketAddr,
+        nonce: String,
+        payload: Vec<u8>,
+        protocol: libc::c_int,
+        prepare: impl FnOnce(&OwnedFd) -> io::Result<()>,
+    ) -> Result<Self, (Outcome, Sent)> {
+        let sent = |sport| Sent { sport, ..self::sent(TCP, to, &nonce) };
+        let fd = socket(to, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, protocol)
+            .map_err(|e| (refused(&e, "socket"), sent(0)))?;
+        prepare(&fd).map_err(|e| (refused(&e, "socket option"), sent(0)))?;
         let (addr, len) = raw_address(to);
         // SAFETY: `addr` is a valid socket address of length `len`.
         let r = unsafe { libc::connect(fd.as_raw_fd(), (&raw const addr).cast(), len) };
@@ -71,9 +83,15 @@ impl TcpTry {
         Ok(Self { fd, to, sport, nonce, payload, state: State::Connecting, begun: Instant::now() })
     }
 
+    /// A connection somebody else began.
+    pub(crate) fn adopt(fd: OwnedFd, to: SocketAddr, nonce: String, payload: Vec<u8>) -> Self {
+        let sport = local_port(&fd);
+        Self { fd, to, sport, nonce, payload, state: State::Connecting, begun: Instant::now() }
+    }
+
     /// How to find it.
     pub(crate) fn sent(&self) -> Sent {
-        Sent { proto: TCP, dst: self.to.ip(), dport: self.to.port(), sport: self.sport, nonce: self.nonce.clone() }
+        Sent { sport: self.sport, ..sent(TCP, self.to, &self.nonce) }
     }
 
     fn step(&mut self) {
@@ -157,7 +175,7 @@ pub(crate) fn settle(mut tries: Vec<TcpTry>, wait: Duration) -> Vec<(Outcome, Se
 
 /// Sends the same datagram `times` times and waits for an answer.
 pub(crate) fn udp(to: SocketAddr, nonce: &str, payload: &[u8], times: u32, wait: Duration) -> (Outcome, Sent) {
-    let mut sent = Sent { proto: UDP, dst: to.ip(), dport: to.port(), sport: 0, nonce: nonce.to_owned() };
+    let mut sent = sent(UDP, to, nonce);
     let fd = match socket(to, libc::SOCK_DGRAM, 0) {
         Ok(fd) => fd,
         Err(e) => return (refused(&e, "socket"), sent),
@@ -176,6 +194,81 @@ pub(crate) fn udp(to: SocketAddr, nonce: &str, payload: &[u8], times: u32, wait:
     }
     let text = format!("{ok} of {times} datagrams sent to {to}");
     (answer(&fd, wait, &text), sent)
+}
+
+/// How an attempt without anything special is found. An IPv4 address written as an IPv6 one leaves as what it is.
+pub(crate) fn sent(proto: u8, to: SocketAddr, nonce: &str) -> Sent {
+    let (dst, nonce) = (to.ip().to_canonical(), nonce.to_owned());
+    Sent { proto, dst, dport: to.port(), sport: 0, nonce, target: String::new() }
+}
+
+/// The same datagram three times, and a wait for an answer. One that got out is an attempt that was made.
+pub(crate) fn three(fd: &OwnedFd, payload: &[u8], to: SocketAddr, wait: Duration) -> Outcome {
+    repeated(fd, to, wait, || send_to(fd, payload, to))
+}
+
+/// The same on a connected socket.
+pub(crate) fn three_connected(fd: &OwnedFd, payload: &[u8], to: SocketAddr, wait: Duration) -> Outcome {
+    repeated(fd, to, wait, || {
+        // SAFETY: the buffer is valid for its length.
+        let r = unsafe { libc::send(fd.as_raw_fd(), payload.as_ptr().cast(), payload.len(), libc::MSG_NOSIGNAL) };
+        check(r as libc::c_long).map(drop)
+    })
+}
+
+fn repeated(fd: &OwnedFd, to: SocketAddr, wait: Duration, mut send: impl FnMut() -> io::Result<()>) -> Outcome {
+    let (mut ok, mut last) = (0, None);
+    for _ in 0..3 {
+        match send() {
+            Ok(()) => ok += 1,
+            Err(e) => last = Some(e),
+        }
+    }
+    match last {
+        Some(e) if ok == 0 => refused(&e, format!("sendto {to}")),
+        _ => answer(fd, wait, &format!("{ok} of 3 datagrams sent to {to}")),
+    }
+}
+
+/// bind(2).
+pub(crate) fn bind(fd: &OwnedFd, to: SocketAddr) -> io::Result<()> {
+    let (addr, len) = raw_address(to);
+    // SAFETY: `addr` is a valid socket address of length `len`.
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const addr).cast(), len) }.into()).map(drop)
+}
+
+/// connect(2).
+pub(crate) fn connect(fd: &OwnedFd, to: SocketAddr) -> io::Result<()> {
+    let (addr, len) = raw_address(to);
+    // SAFETY: `addr` is a valid socket address of length `len`.
+    check(unsafe { libc::connect(fd.as_raw_fd(), (&raw const addr).cast(), len) }.into()).map(drop)
+}
+
+/// setsockopt(2).
+pub(crate) fn set_option(fd: &OwnedFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    let (p, n) = (value.as_ptr().cast(), value.len() as libc::socklen_t);
+    // SAFETY: the buffer is valid for its length.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, p, n) }.into()).map(drop)
+}
+
+/// The address as IPv6 programs write an IPv4 one.
+pub(crate) fn mapped(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(a) => a.to_ipv6_mapped().into(),
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// The Internet checksum.
+pub(crate) fn checksum(bytes: &[u8]) -> u16 {
+    let mut sum = 0_u32;
+    for pair in bytes.chunks(2) {
+        sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
 }
 
 /// Waits for a datagram.
@@ -215,11 +308,16 @@ pub(crate) fn raw_socket(family: libc::c_int, kind: libc::c_int, protocol: libc:
 
 /// sendto(2).
 pub(crate) fn send_to(fd: &OwnedFd, payload: &[u8], to: SocketAddr) -> io::Result<()> {
+    send_flags(fd, payload, to, 0)
+}
+
+/// sendto(2) with flags.
+pub(crate) fn send_flags(fd: &OwnedFd, payload: &[u8], to: SocketAddr, flags: i32) -> io::Result<()> {
     let (addr, len) = raw_address(to);
     // SAFETY: buffer and address are valid for their lengths.
     let r = unsafe {
         let a = (&raw const addr).cast();
-        libc::sendto(fd.as_raw_fd(), payload.as_ptr().cast(), payload.len(), libc::MSG_NOSIGNAL, a, len)
+        libc::sendto(fd.as_raw_fd(), payload.as_ptr().cast(), payload.len(), libc::MSG_NOSIGNAL | flags, a, len)
     };
     check(r as libc::c_long).map(drop)
 }

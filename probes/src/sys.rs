@@ -122,6 +122,45 @@ pub(crate) fn chroot(path: &str) -> io::Result<()> {
     std::env::set_current_dir("/")
 }
 
+/// Gives up capabilities for good: out of the bounding set, then out of every other. `ALL` names every one.
+pub(crate) fn drop_capabilities(names: &[String]) -> io::Result<()> {
+    let number = |name: &String| match name.as_str() {
+        "NET_ADMIN" => Some(12),
+        "NET_RAW" => Some(13),
+        _ => None,
+    };
+    let all = names.iter().any(|n| n == "ALL");
+    let numbers: Vec<u32> = if all { (0..64).collect() } else { names.iter().filter_map(number).collect() };
+    if !all && numbers.len() != names.len() {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    for n in &numbers {
+        // SAFETY: the call takes no pointers.
+        let r = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(*n), 0, 0, 0) };
+        // Numbers the kernel does not know are refused; whoever may not drop has nothing to drop.
+        if r != 0 && io::Error::last_os_error().raw_os_error() != Some(libc::EINVAL) {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    if all {
+        // Becoming an ordinary user clears the rest.
+        return Ok(());
+    }
+    // struct __user_cap_header_struct, version 3; two of __user_cap_data_struct: effective, permitted, inheritable.
+    let mut header = [0x2008_0522_u32, 0];
+    let mut data = [0_u32; 6];
+    // SAFETY: both arrays have the layout the calls want and outlive them.
+    unsafe {
+        check(libc::syscall(libc::SYS_capget, header.as_mut_ptr(), data.as_mut_ptr()))?;
+        for n in &numbers {
+            let (word, bit) = ((n / 32 * 3) as usize, 1 << (n % 32));
+            (0..3).for_each(|set| data[word + set] &= !bit);
+        }
+        header[0] = 0x2008_0522;
+        check(libc::syscall(libc::SYS_capset, header.as_mut_ptr(), data.as_ptr())).map(drop)
+    }
+}
+
 /// Becomes another user for good: groups, gid, uid.
 pub(crate) fn become_user(uid: u32) -> io::Result<()> {
     // SAFETY: no pointers but a null list of length 0.

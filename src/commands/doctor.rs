@@ -139,7 +139,7 @@ async fn runtime(docker: &Docker, info: &Info, common: &Common, name: &str) -> F
     let wrapper = row.fingerprint.wraps.as_ref().map(|w| format!(", a wrapper of {}", w.path)).unwrap_or_default();
     let said = format!("runtime {name}: {}{wrapper}", row.version);
     let begun = Instant::now();
-    let how = Start { runtime: name, args: &["guest"], role: "doctor", host_pid: false, also: None, aliases: vec![] };
+    let how = Start { runtime: name, args: &["guest"], role: "doctor", host_pid: false, also: vec![], aliases: vec![] };
     match docker.start(common, &Spec::plain("doctor"), how).await {
         Ok(sandbox) => {
             let ms = begun.elapsed().as_millis();
@@ -178,7 +178,7 @@ async fn helper(docker: &Docker, info: &Info, common: &Common) -> Finding {
         Ok(sink) => sink,
         Err(e) => return finding(Some(false), e.to_string(), ""),
     };
-    match lab::survey(docker, common, &runtime, &sink).await {
+    match lab::survey(docker, common, &runtime, true, &sink).await {
         Ok(ground) => {
             let text = format!("helper starts; free ranges: {} for the witness", ground.layout.document_cidr);
             let ground = Arc::new(ground);

@@ -13,6 +13,7 @@ use crate::{
 pub mod clean;
 pub mod coverage;
 pub mod doctor;
+pub mod egress;
 pub mod explain;
 pub mod judge;
 pub mod list;
@@ -29,6 +30,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Coverage(args) => coverage::run(&args),
         Command::Surprises(args) => surprises::run(&args),
         Command::Judge(args) => judge::run(args).await,
+        Command::Egress(args) => egress::run(args).await,
         Command::Doctor => doctor::run().await,
         Command::Clean(args) => clean::run(&args).await,
         Command::Guest | Command::GuestOnce { .. } | Command::Role { .. } => {

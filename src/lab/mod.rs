@@ -21,7 +21,7 @@ use crate::{
     journal::Sink,
     lab::{
         role::Role,
-        roles::wire::{Answer, Ask},
+        roles::wire::{Answer, Ask, HostChain},
     },
     progress::note,
     specs::{Net, Spec, Toolbox},
@@ -32,13 +32,26 @@ pub mod roles;
 
 /// Ports the witness listens on.
 const TCP_PORTS: &[u16] = &[
-    22, 23, 25, 53, 80, 81, 82, 110, 143, 443, 445, 1433, 1521, 3000, 3306, 3389, 5432, 6379, 8080, 8443, 27017, 27018,
-    28017,
+    22, 23, 25, 53, 80, 81, 82, 110, 143, 443, 445, 853, 1433, 1521, 3000, 3306, 3389, 5432, 6379, 8080, 8443, 27017,
+    27018, 28017,
 ];
 const UDP_PORTS: &[u16] = &[443, 1001, 1002, 1003, 40_000, 40_001];
 const MARKER_PORT: u16 = 9;
 /// The proxy's port, AWF's.
 pub const PROXY_PORT: u16 = 3128;
+/// Last bytes of the sidecars' addresses, AWF's: API proxy, DoH proxy, CLI proxy.
+pub const SIDECARS: [u8; 3] = [30, 40, 50];
+/// Ports of the sidecars, AWF's.
+const SIDECAR_PORTS: [u16; 6] = [10_000, 10_001, 10_002, 10_003, 10_004, 11_000];
+
+/// Places in [`Layout::lab`]: the ordinary network.
+pub const LAB: usize = 0;
+/// The internal one.
+pub const INTERNAL: usize = 1;
+/// The one with a chain on the host.
+pub const GUARDED: usize = 2;
+/// The one with a chain on the host that redirects as well.
+pub const REDIRECTED: usize = 3;
 
 /// Names and addresses of a run's lab.
 #[derive(Clone, Debug)]
@@ -47,8 +60,8 @@ pub struct Layout {
     pub document: Ipv4Addr,
     /// The documentation range.
     pub document_cidr: String,
-    /// First addresses of the lab's subnets: ordinary, internal.
-    pub lab: [Ipv4Addr; 2],
+    /// First addresses of the lab's subnets: ordinary, internal, guarded, redirected.
+    pub lab: [Ipv4Addr; 4],
 }
 
 impl Layout {
@@ -71,9 +84,19 @@ impl Layout {
         Self::at(self.lab[0], n)
     }
 
+    /// An address on one of the bridges.
+    pub fn on(&self, net: usize, n: u8) -> Ipv4Addr {
+        Self::at(self.lab[net], n)
+    }
+
     /// An address on the internal bridge.
     pub fn on_internal(&self, n: u8) -> Ipv4Addr {
-        Self::at(self.lab[1], n)
+        self.on(INTERNAL, n)
+    }
+
+    /// What allowed names resolve to.
+    pub fn allowed(&self) -> Ipv4Addr {
+        self.witness(10)
     }
 
     /// The proxy, as the lab's bridge sees it.
@@ -96,6 +119,13 @@ pub struct Lab {
     pub helper: Arc<Role>,
     witness: Arc<Role>,
     proxy: Option<Arc<Role>>,
+    sidecar: Option<Arc<Role>>,
+    /// TCP port of the host's door, 0 if it could not be opened.
+    pub host_port: u16,
+    /// Name of the host's abstract socket.
+    pub abstract_name: String,
+    /// Why the guarded and the redirected network have no rules on the host; empty where they have.
+    pub host_rules: [String; 2],
     link: String,
     mac: String,
     cpus: u64,
@@ -112,7 +142,7 @@ pub struct Ground {
 
 /// Removes rules and routes of dead runs whose helper could not. Returns what was removed.
 pub async fn sweep(docker: &Docker, common: &Common, runtime: &str, sink: &Sink) -> Result<Vec<String>, Error> {
-    let helper = start_helper(docker, common, runtime, sink).await?;
+    let helper = start_helper(docker, common, runtime, true, sink).await?;
     let removed = helper.ask(Ask::Sweep).await.and_then(lines);
     helper.close().await;
     docker.remove(&helper.id).await?;
@@ -120,8 +150,16 @@ pub async fn sweep(docker: &Docker, common: &Common, runtime: &str, sink: &Sink)
 }
 
 /// Starts the helper, looks at the host, chooses ranges. Nothing is changed yet.
-pub async fn survey(docker: &Docker, common: &Common, runtime: &str, sink: &Sink) -> Result<Ground, Error> {
-    let helper = Arc::new(start_helper(docker, common, runtime, sink).await?);
+///
+/// Without `tools` the helper has no iptables: an engine on another machine may not have the folders to mount.
+pub async fn survey(
+    docker: &Docker,
+    common: &Common,
+    runtime: &str,
+    tools: bool,
+    sink: &Sink,
+) -> Result<Ground, Error> {
+    let helper = Arc::new(start_helper(docker, common, runtime, tools, sink).await?);
     for removed in lines(helper.ask(Ask::Sweep).await?)? {
         note(&format!("removed what an earlier run left: {removed}"));
     }
@@ -132,29 +170,37 @@ pub async fn survey(docker: &Docker, common: &Common, runtime: &str, sink: &Sink
         // 192.0.2.0/24 is left out: it is in use as an uplink on some machines.
         document: vec!["203.0.113.0/24".to_owned(), "198.51.100.0/24".to_owned()],
         lab,
-        lab_count: 2,
+        lab_count: 4,
     };
     let Answer::Ranges { document, lab, .. } = helper.ask(ask).await? else {
         return Err(Error::Bug("the helper chose no ranges".to_owned()));
     };
     let base = |cidr: &str| cidr.split('/').next().and_then(|a| a.parse::<Ipv4Addr>().ok());
     match (base(&document), lab.iter().filter_map(|l| base(l)).collect::<Vec<_>>().as_slice()) {
-        (Some(d), [a, b]) => {
-            let layout = Layout { document: d, document_cidr: document, lab: [*a, *b] };
+        (Some(d), [a, b, c, e]) => {
+            let layout = Layout { document: d, document_cidr: document, lab: [*a, *b, *c, *e] };
             Ok(Ground { helper, before, layout })
         }
         _ => Err(Error::Lab { why: format!("no free ranges: {document}, {lab:?}") }),
     }
 }
 
-async fn start_helper(docker: &Docker, common: &Common, runtime: &str, sink: &Sink) -> Result<Role, Error> {
+async fn start_helper(
+    docker: &Docker,
+    common: &Common,
+    runtime: &str,
+    tools: bool,
+    sink: &Sink,
+) -> Result<Role, Error> {
     let spec = Spec {
         net: Net::Host,
+        toolbox: if tools { Toolbox::Root } else { Toolbox::None },
         cap_drop: vec!["ALL"],
         cap_add: vec!["NET_ADMIN", "NET_RAW", "SYS_PTRACE"],
         ..Spec::plain("helper")
     };
-    let how = Start { runtime, args: &["role", "helper"], role: "helper", host_pid: true, also: None, aliases: vec![] };
+    let how =
+        Start { runtime, args: &["role", "helper"], role: "helper", host_pid: true, also: vec![], aliases: vec![] };
     Role::start(docker, common, &spec, how, sink).await
 }
 
@@ -171,22 +217,25 @@ impl Ground {
     ) -> Result<Lab, Error> {
         let layout = self.layout.clone();
         let subnets: Vec<String> = layout.lab.iter().map(|b| format!("{b}/24")).collect();
-        let [lab_bridge, internal_bridge, link, peer] =
-            ["l", "i", "w", "p"].map(|s| format!("awfp{}{s}", &common.run[..8]));
+        let names = |s: &str| format!("awfp{}{s}", &common.run[..8]);
+        let (link, peer) = (names("w"), names("p"));
+        let bridges: Vec<(String, String)> = ["l", "i", "g", "r"].map(names).into_iter().zip(subnets.clone()).collect();
+        let networks = [&common.lab, &common.internal, &common.guarded[0], &common.guarded[1]];
         let witness_spec = Spec { cap_add: vec!["NET_ADMIN", "NET_RAW"], ..Spec::plain("witness") };
         let how = Start {
             runtime,
             args: &["role", "witness"],
             role: "witness",
             host_pid: false,
-            also: None,
+            also: vec![],
             aliases: vec![],
         };
         let (networks, witness) = tokio::join!(
             async {
-                let lab = docker.make_network(&common.run, &common.lab, &subnets[0], &lab_bridge, false);
-                let internal = docker.make_network(&common.run, &common.internal, &subnets[1], &internal_bridge, true);
-                tokio::try_join!(lab, internal)
+                let made = bridges.iter().zip(networks).enumerate().map(|(n, ((bridge, subnet), name))| {
+                    docker.make_network(&common.run, name, subnet, bridge, n == INTERNAL)
+                });
+                futures_util::future::try_join_all(made).await
             },
             Role::start(docker, common, &witness_spec, how, sink)
         );
@@ -198,8 +247,8 @@ impl Ground {
             return Err(Error::Bug("the helper told no hardware addresses".to_owned()));
         };
         let address = layout.witness(1);
-        let bridges = vec![(lab_bridge.clone(), subnets[0].clone()), (internal_bridge.clone(), subnets[1].clone())];
-        let allowed: IpAddr = layout.witness(10).into();
+        let (allowed, denied) = (IpAddr::from(layout.allowed()), IpAddr::from(layout.witness(11)));
+        let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
         witness
             .ask(Ask::Witness {
                 link: peer,
@@ -212,8 +261,12 @@ impl Ground {
                 udp: UDP_PORTS.to_vec(),
                 names: vec![
                     ("*.allowed.awf-probe.test".to_owned(), allowed),
-                    ("*.denied.awf-probe.test".to_owned(), allowed),
-                    ("*.exfil.awf-probe.test".to_owned(), allowed),
+                    ("allowed.awf-probe.test".to_owned(), allowed),
+                    // An allowed name whose owner lets it resolve to the proxy itself.
+                    ("*.private.allowed.awf-probe.test".to_owned(), loopback),
+                    // Another address than the allowed ones': a packet to it is a way past the list.
+                    ("*.denied.awf-probe.test".to_owned(), denied),
+                    ("*.exfil.awf-probe.test".to_owned(), layout.witness(12).into()),
                 ],
             })
             .await?;
@@ -232,16 +285,78 @@ impl Ground {
         let mut lab_links = vec![link.clone()];
         lab_links.extend(bridges.iter().map(|(b, _)| b.clone()));
         self.helper.ask(Ask::Tap { subnets: subnets.clone(), lab_links }).await?;
-        let mut lab = Lab { layout, helper: Arc::clone(&self.helper), witness, proxy: None, link, mac, cpus };
-        lab.start_proxy(docker, common, runtime, squid, sink).await?;
+        let host_rules = self.host_rules(common, &layout, &bridges).await?;
+        let (host_port, abstract_name) = self.doors(common, &subnets).await;
+        let mut lab = Lab {
+            layout,
+            helper: Arc::clone(&self.helper),
+            witness,
+            proxy: None,
+            sidecar: None,
+            host_port,
+            abstract_name,
+            host_rules,
+            link,
+            mac,
+            cpus,
+        };
+        let (sidecar, proxy) = tokio::join!(
+            lab.start_sidecar(docker, common, runtime, sink),
+            lab.start_proxy(docker, common, runtime, squid, sink)
+        );
+        (lab.sidecar, lab.proxy) = (Some(sidecar?), Some(proxy?));
         Ok(lab)
+    }
+
+    /// AWF's chain for the guarded networks. Why one has none is no error: its models are skipped, with the reason.
+    async fn host_rules(
+        &self,
+        common: &Common,
+        layout: &Layout,
+        bridges: &[(String, String)],
+    ) -> Result<[String; 2], Error> {
+        let chain = |net: usize| HostChain {
+            bridge: bridges[net].0.clone(),
+            subnet: bridges[net].1.clone(),
+            proxy: layout.on(net, 10).into(),
+            port: PROXY_PORT,
+            resolver: layout.approved().into(),
+            sidecars: vec![
+                (layout.on(net, SIDECARS[0]).into(), "10000:10004".to_owned()),
+                (layout.on(net, SIDECARS[1]).into(), "53".to_owned()),
+                (layout.on(net, SIDECARS[2]).into(), "11000".to_owned()),
+            ],
+            redirect: net == REDIRECTED,
+        };
+        let ask = Ask::HostRules { run: common.run.clone(), bridges: vec![chain(GUARDED), chain(REDIRECTED)] };
+        match self.helper.ask(ask).await? {
+            Answer::HostRules { missing } => match missing.as_slice() {
+                [a, b] => Ok([a.clone(), b.clone()]),
+                _ => Err(Error::Bug("the helper answered for other bridges".to_owned())),
+            },
+            _ => Err(Error::Bug("the helper did not say what it made".to_owned())),
+        }
+    }
+
+    /// Listeners of the run on the host. Without them the attempts that need them are skipped.
+    async fn doors(&self, common: &Common, subnets: &[String]) -> (u16, String) {
+        let name = format!("awf-probe-{}", common.run);
+        match self.helper.ask(Ask::Doors { lab: subnets.to_vec(), name: name.clone() }).await {
+            Ok(Answer::Doors { port }) => (port, name),
+            Ok(_) => (0, String::new()),
+            Err(e) => {
+                note(&format!("the host's listeners could not be started: {e}"));
+                (0, String::new())
+            }
+        }
     }
 
     /// Where would a packet go? Asked for addresses of the plan and for one no plan has.
     async fn preflight(&self, layout: &Layout, bridges: &[(String, String)], link: &str) -> Result<(), Error> {
         let outside = IpAddr::from([198, 18, 0, 1]);
         let mut checks = Vec::new();
-        for ((bridge, _), agent) in bridges.iter().zip([layout.on_lab(20), layout.on_internal(20)]) {
+        for (net, (bridge, _)) in bridges.iter().enumerate() {
+            let agent = layout.on(net, 20);
             for to in [layout.witness(10).into(), layout.witness(53).into(), layout.witness(100).into(), outside] {
                 checks.push((bridge.clone(), agent.into(), to));
             }
@@ -277,21 +392,52 @@ impl Ground {
 }
 
 impl Lab {
+    /// The other networks, and the address with this last byte on each.
+    fn also(&self, common: &Common, n: u8) -> Vec<(String, IpAddr)> {
+        let names = [(INTERNAL, &common.internal), (GUARDED, &common.guarded[0]), (REDIRECTED, &common.guarded[1])];
+        names.map(|(net, name)| (name.clone(), self.layout.on(net, n).into())).into()
+    }
+
+    async fn start_sidecar(
+        &self,
+        docker: &Docker,
+        common: &Common,
+        runtime: &str,
+        sink: &Sink,
+    ) -> Result<Arc<Role>, Error> {
+        let [first, others @ ..] = SIDECARS;
+        let spec =
+            Spec { net: Net::Lab(self.layout.on_lab(first)), cap_add: vec!["NET_ADMIN"], ..Spec::plain("sidecar") };
+        let how = Start {
+            runtime,
+            args: &["role", "sidecar"],
+            role: "sidecar",
+            host_pid: false,
+            also: self.also(common, first),
+            aliases: vec![],
+        };
+        let sidecar = Arc::new(Role::start(docker, common, &spec, how, sink).await?);
+        let nets = [LAB, INTERNAL, GUARDED, REDIRECTED];
+        let addresses = nets.iter().flat_map(|net| others.map(|n| IpAddr::from(self.layout.on(*net, n)))).collect();
+        sidecar.ask(Ask::Sidecar { addresses, tcp: SIDECAR_PORTS.to_vec() }).await?;
+        Ok(sidecar)
+    }
+
     async fn start_proxy(
-        &mut self,
+        &self,
         docker: &Docker,
         common: &Common,
         runtime: &str,
         squid: bool,
         sink: &Sink,
-    ) -> Result<(), Error> {
+    ) -> Result<Arc<Role>, Error> {
         let spec = Spec { net: Net::Lab(self.layout.proxy()), toolbox: Toolbox::Root, ..Spec::plain("proxy") };
         let how = Start {
             runtime,
             args: &["role", "proxy"],
             role: "proxy",
             host_pid: false,
-            also: Some((common.internal.clone(), self.layout.proxy_internal().into())),
+            also: self.also(common, 10),
             aliases: vec!["proxy.awf-probe.test".to_owned()],
         };
         let proxy = Arc::new(Role::start(docker, common, &spec, how, sink).await?);
@@ -322,15 +468,15 @@ impl Lab {
         let Answer::Proxy { engine, version } = answer else {
             return Err(Error::Bug("the proxy did not say what it is".to_owned()));
         };
-        self.proxy = Some(proxy);
         sink.emit(Event::LabUp {
             document: self.layout.document_cidr.clone(),
             lab: self.layout.lab.iter().map(|b| format!("{b}/24")).collect(),
             proxy: format!("{engine} ({version})"),
-            proxy_addresses: vec![self.layout.proxy().into(), self.layout.proxy_internal().into()],
+            proxy_addresses: [LAB, INTERNAL, GUARDED, REDIRECTED].map(|net| self.layout.on(net, 10).into()).to_vec(),
             resolver: self.layout.approved().into(),
+            allowed: Some(self.layout.allowed().into()),
         });
-        Ok(())
+        Ok(proxy)
     }
 
     /// Waits until whatever was sent before now has been seen, or is not coming: markers through the witness's
@@ -341,6 +487,7 @@ impl Lab {
         tokio::time::sleep(SETTLE).await;
         let mut roles = vec![("witness", &self.witness), ("tap", &self.helper)];
         roles.extend(self.proxy.as_ref().map(|p| ("proxy", p)));
+        roles.extend(self.sidecar.as_ref().map(|s| ("sidecar", s)));
         for (name, role) in roles {
             match role.ask(Ask::Counters).await {
                 Ok(Answer::Counters { drops: 0, .. }) => {}

@@ -9,9 +9,19 @@ use serde_json::{Map, Value, json};
 use super::{Agent, BatchEnd, Cx, ask, drain};
 use crate::{
     event::Event,
-    lab::PROXY_PORT,
-    specs::{Net, Spec, proxy_env},
+    lab::{GUARDED, INTERNAL, LAB, Lab, PROXY_PORT, REDIRECTED, SIDECARS},
+    specs::{Net, Spec, Toolbox, proxy_env},
 };
+
+/// Where a model's agent stands among the lab's networks.
+pub fn place(model: &Model) -> usize {
+    match model.network {
+        ModelNetwork::Lab => LAB,
+        ModelNetwork::Internal => INTERNAL,
+        ModelNetwork::Guarded => GUARDED,
+        ModelNetwork::Redirected => REDIRECTED,
+    }
+}
 
 /// Runs a model. With `raw`, the agent is given NET_RAW and makes only the attempts that need it: the control
 /// for those AWF's container cannot make.
@@ -24,50 +34,107 @@ pub async fn run(cx: &Cx, runtime: &str, model: &Model, backend: Option<&str>, r
             return cx.sink.emit(Event::Problem { runtime, scenario, stage: "lab".to_owned(), why });
         }
     };
+    let net = place(model);
+    if net >= GUARDED && !lab.host_rules[net - GUARDED].is_empty() {
+        return cx.problem(runtime, &scenario, NO_HOST_RULES, lab.host_rules[net - GUARDED].as_str());
+    }
     let permit = cx.jobs.acquire().await.ok();
-    let (address, proxy) = match model.network {
-        ModelNetwork::Lab => (cx.lab_address(), cx.layout.proxy()),
-        ModelNetwork::Internal => (cx.internal_address(), cx.layout.proxy_internal()),
-    };
-    let address = match address {
+    let proxy = cx.layout.on(net, 10);
+    let address = match cx.address_on(net) {
         Ok(address) => address,
         Err(why) => return cx.problem(runtime, &scenario, "lab", why),
     };
-    let net = match model.network {
-        ModelNetwork::Lab => Net::Lab(address),
-        ModelNetwork::Internal => Net::Internal(address),
-    };
-    let mut spec = Spec { net, ..Spec::awf("egress") };
+    let mut spec = Spec { net: on(cx, net, address), toolbox: Toolbox::Root, ..Spec::awf("egress") };
     if raw {
         spec.cap_drop.retain(|c| *c != "NET_RAW");
+    }
+    if model.in_agent {
+        spec.cap_drop.retain(|c| *c != "NET_RAW");
+        spec.cap_add.push("NET_ADMIN");
     }
     if model.proxy_env {
         spec.env = proxy_env(&proxy.to_string());
     }
     let Some(mut agent) = Agent::start(cx, runtime, &scenario, "agent", spec, None).await else { return };
-    let params = cx.params(Some(address));
+    let way = Way { cx, lab: &lab, net, proxy, model, params: cx.params(Some(address)) };
+    let mut alive = true;
+    if !raw {
+        // Before any rule that is installed from within.
+        let early = numbered().filter(|(_, a)| a.early).map(|(i, a)| way.attempt(i, a));
+        let held = numbered().filter(|(_, a)| a.payload == Payload::Held).map(|(i, a)| {
+            let more = json!({"dst": way.destination(i, a)});
+            ask("egress.hold", "window.held", &way.params, more)
+        });
+        alive = agent.run(true, early.chain(held).collect()).await == BatchEnd::Finished;
+    }
     let init_runtime = match model.init {
         InitUnder::None => None,
         InitUnder::Default => Some(cx.default_runtime.as_str()),
         InitUnder::Own => Some(runtime),
     };
-    if let (Some(init), Some(backend)) = (init_runtime, backend) {
-        install(cx, runtime, &scenario, &agent, init, backend, &params, address).await;
+    if let (Some(backend), true) = (backend, alive) {
+        let install = way.install(backend, address);
+        match init_runtime {
+            Some(init) => by_init(cx, runtime, &scenario, &agent, init, install).await,
+            None if model.in_agent => alive = agent.run(false, vec![install]).await == BatchEnd::Finished,
+            None => {}
+        }
     }
-    // Without variables in the environment the proxy is named to the client, so that what it serves is a control.
-    let named = if model.proxy_env { String::new() } else { format!("http://{proxy}:{PROXY_PORT}") };
-    let asks =
-        ATTEMPTS.iter().enumerate().filter(|(_, a)| !raw || a.raw).map(|(i, a)| attempt(cx, i, a, &params, &named));
+    let asks = numbered().filter(|(_, a)| !a.early && (!raw || a.raw)).map(|(i, a)| way.attempt(i, a));
     // The witness must be listening before, as it must be after.
     let before = lab.listening().await;
     if let Err(why) = &before {
         cx.problem(runtime, &scenario, "lab", why.as_str());
     }
-    if before.is_ok() && agent.run(true, asks.collect()).await == BatchEnd::Finished {
+    if alive && before.is_ok() && agent.run(true, asks.collect()).await == BatchEnd::Finished {
         drain(cx, &lab, runtime, &scenario).await;
     }
     agent.stop().await;
     drop(permit);
+}
+
+/// Every act of tampering with the capabilities for it: the control of those without.
+pub async fn tamper(cx: &Cx, runtime: &str) {
+    let scenario = TAMPER;
+    let lab = match cx.lab.wait().await {
+        Ok(lab) => lab,
+        Err(why) => return cx.problem(runtime, scenario, "lab", why),
+    };
+    let permit = cx.jobs.acquire().await.ok();
+    let address = match cx.lab_address() {
+        Ok(address) => address,
+        Err(why) => return cx.problem(runtime, scenario, "lab", why),
+    };
+    let mut spec = Spec { net: Net::Lab(address), toolbox: Toolbox::Root, ..Spec::awf("egress") };
+    spec.cap_drop.retain(|c| !["NET_RAW", "SYS_PTRACE"].contains(c));
+    spec.cap_add.extend(["NET_ADMIN", "SYS_PTRACE"]);
+    let Some(mut agent) = Agent::start(cx, runtime, scenario, "agent", spec, None).await else { return };
+    let params = cx.params(Some(address));
+    let more = json!({"dst": cx.layout.witness(99).to_string(), "neighbour": cx.layout.proxy().to_string()});
+    let mut control = ask("egress.tamper-control", "tamper", &params, more);
+    control.deadline_ms = 60_000;
+    if agent.run(false, vec![control]).await == BatchEnd::Finished {
+        drain(cx, &lab, runtime, scenario).await;
+    }
+    agent.stop().await;
+    drop(permit);
+}
+
+/// Stage of a problem: the host cannot take the model's rules.
+pub const NO_HOST_RULES: &str = "host-rules";
+/// Scenario of the control of tampering.
+pub const TAMPER: &str = "egress[tamper]+admin";
+
+fn numbered() -> impl Iterator<Item = (usize, &'static Attempt)> {
+    ATTEMPTS.iter().enumerate()
+}
+
+fn on(cx: &Cx, net: usize, address: Ipv4Addr) -> Net {
+    match net {
+        LAB => Net::Lab(address),
+        INTERNAL => Net::Internal(address),
+        other => Net::Other(cx.common.guarded[other - GUARDED].clone(), address),
+    }
 }
 
 /// Name of an egress scenario.
@@ -76,35 +143,59 @@ pub fn name(model: &str, backend: Option<&str>, raw: bool) -> String {
     format!("egress[{inner}]{}", if raw { "+raw" } else { "" })
 }
 
-fn attempt(cx: &Cx, index: usize, a: &Attempt, params: &Map<String, Value>, proxy: &str) -> Ask {
-    let dst = match a.payload {
-        Payload::Tcp6(_) => format!("2001:db8:203:113::{index:x}"),
-        _ => cx.layout.witness(100 + u8::try_from(index).unwrap_or(0)).to_string(),
-    };
-    let more = json!({"attempt": a.id, "dst": dst, "proxy": proxy, "wait_ms": 1300});
-    ask("egress.attempt", a.id, params, more)
+/// What the attempts of a scenario have in common.
+struct Way<'a> {
+    cx: &'a Cx,
+    lab: &'a Lab,
+    net: usize,
+    proxy: Ipv4Addr,
+    model: &'a Model,
+    params: Map<String, Value>,
 }
 
-#[expect(clippy::too_many_arguments, reason = "private, called once")]
-async fn install(
-    cx: &Cx,
-    runtime: &str,
-    scenario: &str,
-    agent: &Agent,
-    init: &str,
-    backend: &str,
-    params: &Map<String, Value>,
-    address: Ipv4Addr,
-) {
+impl Way<'_> {
+    fn destination(&self, index: usize, a: &Attempt) -> String {
+        let six = a.id.starts_with("ipv6.") && !a.id.contains("mapped");
+        match a.payload {
+            Payload::Peer(n, _) => self.cx.layout.on(self.net, n).to_string(),
+            _ if six => format!("2001:db8:203:113::{index:x}"),
+            _ => self.cx.layout.witness(100 + u8::try_from(index).unwrap_or(0)).to_string(),
+        }
+    }
+
+    fn attempt(&self, index: usize, a: &Attempt) -> Ask {
+        let other = if self.net == INTERNAL { LAB } else { INTERNAL };
+        let dropped: &[&str] = if self.model.in_agent && !a.early { &["NET_ADMIN", "NET_RAW"] } else { &[] };
+        let more = json!({
+            "attempt": a.id,
+            "dst": self.destination(index, a),
+            "proxy": format!("http://{}:{PROXY_PORT}", self.proxy),
+            // With variables in the environment they name the proxy; without, it is named to the client, so that what
+            // it serves is a control.
+            "named": if self.model.proxy_env { "" } else { "yes" },
+            "neighbour": self.proxy.to_string(),
+            "host_port": self.lab.host_port,
+            "abstract": self.lab.abstract_name,
+            "other_bridge": self.cx.layout.on(other, SIDECARS[0]).to_string(),
+            "drop": dropped,
+            "wait_ms": 1300,
+        });
+        ask("egress.attempt", a.id, &self.params, more)
+    }
+
+    fn install(&self, backend: &str, address: Ipv4Addr) -> Ask {
+        let rules = rules(address, self.proxy, self.cx.layout.approved());
+        ask("rules.install", "rules", &self.params, json!({"backend": backend, "rules": rules}))
+    }
+}
+
+async fn by_init(cx: &Cx, runtime: &str, scenario: &str, agent: &Agent, init: &str, install: Ask) {
     let spec = Spec::init("init", agent.id());
     let Some(mut container) = Agent::start(cx, runtime, scenario, "init", spec, Some(init)).await else {
         return agent.observe("engine", "init", Outcome::refused("does not start", format!("under {init}")));
     };
     agent.observe("engine", "init", Outcome::allowed(format!("under {init}")));
-    let rules = rules(address, cx.layout.proxy(), cx.layout.approved());
-    container
-        .run(false, vec![ask("rules.install", "rules", params, json!({"backend": backend, "rules": rules}))])
-        .await;
+    container.run(false, vec![install]).await;
     // AWF's init container exits once it is done.
     container.stop().await;
 }
@@ -113,8 +204,10 @@ async fn install(
 pub fn rules(agent: Ipv4Addr, proxy: Ipv4Addr, resolver: Ipv4Addr) -> Vec<String> {
     let ports = "22,23,25,110,143,445,1433,1521,3306,3389,5432,6379,27017,27018,28017";
     let single = ports.split(',');
+    let sidecars = SIDECARS.map(|n| Ipv4Addr::from(u32::from(agent) & 0xffff_ff00 | u32::from(n)));
     let mut rules: Vec<String> = vec!["-t nat -A OUTPUT -o lo -j RETURN".to_owned()];
-    for to in ["127.0.0.0/8".to_owned(), "0.0.0.0".to_owned(), agent.to_string(), proxy.to_string()] {
+    let own = ["127.0.0.0/8".to_owned(), "0.0.0.0".to_owned(), agent.to_string(), proxy.to_string()];
+    for to in own.into_iter().chain(sidecars.map(|s| s.to_string())) {
         rules.push(format!("-t nat -A OUTPUT -d {to} -j RETURN"));
     }
     for protocol in ["udp", "tcp"] {
@@ -129,6 +222,7 @@ pub fn rules(agent: Ipv4Addr, proxy: Ipv4Addr, resolver: Ipv4Addr) -> Vec<String
         rules.push(format!("-A OUTPUT -p {protocol} -d {resolver} --dport 53 -j ACCEPT"));
     }
     rules.push(format!("-A OUTPUT -p tcp -d {proxy} -j ACCEPT"));
+    rules.extend(sidecars.map(|s| format!("-A OUTPUT -p tcp -d {s} -j ACCEPT")));
     rules.push(format!(
         "-A OUTPUT -p tcp -m multiport --dports {ports} -m limit --limit 5/min --limit-burst 10 -j LOG --log-prefix [FW_BLOCKED_PORT] --log-level 4 --log-uid"
     ));

@@ -24,7 +24,7 @@ use crate::{
     event::Event,
     journal::Sink,
     lab::{
-        Lab, Layout, PROXY_PORT,
+        LAB, Lab, Layout, PROXY_PORT, SIDECARS,
         role::Role,
         roles::wire::{Answer, Ask as LabAsk},
     },
@@ -65,7 +65,7 @@ pub struct Cx {
     pub deadline: Duration,
     /// What sandboxes with every capability or the user's seccomp profile depend on.
     pub privilege: Arc<Privilege>,
-    addresses: Arc<[AtomicU16; 2]>,
+    addresses: Arc<[AtomicU16; 4]>,
 }
 
 /// A lab, why there is none, or neither yet.
@@ -111,7 +111,7 @@ impl Cx {
     ) -> Self {
         let starts = Arc::new(Semaphore::new(jobs.max(1)));
         let jobs = Arc::new(Semaphore::new(jobs.max(1) * 2));
-        let addresses = Arc::new([AtomicU16::new(20), AtomicU16::new(20)]);
+        let addresses = Arc::new([const { AtomicU16::new(20) }; 4]);
         Self {
             docker,
             common: Arc::new(common),
@@ -131,18 +131,19 @@ impl Cx {
 
     /// The next free address on the lab's bridge, each given once in a run.
     pub fn lab_address(&self) -> Result<Ipv4Addr, String> {
-        self.next_address(0).map(|n| self.layout.on_lab(n))
+        self.address_on(LAB)
     }
 
-    /// The next free address on the internal bridge.
-    pub fn internal_address(&self) -> Result<Ipv4Addr, String> {
-        self.next_address(1).map(|n| self.layout.on_internal(n))
-    }
-
-    fn next_address(&self, net: usize) -> Result<u8, String> {
-        let n = self.addresses[net].fetch_add(1, Ordering::Relaxed);
+    /// The next free address on one of the lab's bridges.
+    pub fn address_on(&self, net: usize) -> Result<Ipv4Addr, String> {
         let out = || "the lab is out of addresses; measure fewer runtimes at once".to_owned();
-        u8::try_from(n).ok().filter(|n| *n < 255).ok_or_else(out)
+        loop {
+            let n = u8::try_from(self.addresses[net].fetch_add(1, Ordering::Relaxed)).ok().filter(|n| *n < 255);
+            let n = n.ok_or_else(out)?;
+            if !SIDECARS.contains(&n) {
+                return Ok(self.layout.on(net, n));
+            }
+        }
     }
 
     /// A scenario that cannot be carried out.
@@ -220,7 +221,7 @@ impl Agent {
         let comm = format!("awfp{}", crate::random_hex(5));
         spec.env.push(format!("{COMM_ENV}={comm}"));
         let address = match &spec.net {
-            Net::Lab(a) | Net::Internal(a) => Some(IpAddr::from(*a)),
+            Net::Lab(a) | Net::Internal(a) | Net::Other(_, a) => Some(IpAddr::from(*a)),
             Net::None | Net::Join(_) | Net::Host => None,
         };
         let how = Start {
@@ -228,7 +229,7 @@ impl Agent {
             args: &["guest"],
             role,
             host_pid: false,
-            also: None,
+            also: vec![],
             aliases: vec![],
         };
         // The closing of a semaphore is not part of a run.

@@ -186,7 +186,7 @@ fields! {
 
 variants! {
     VerdictV1 = Verdict { Pass, Partial, Fail, Inconclusive, Skipped, NotApplicable }
-    ResultV1 = Result_ { Leaked, Blocked, Proxied, RefusedAtSource, Served, Inconclusive, NotApplicable }
+    ResultV1 = Result_ { Leaked, Blocked, Proxied, RefusedAtSource, Served, Residual, Inconclusive, NotApplicable }
     ClassV1 = IsolationClass { SharedKernel, UserSpaceKernel, GuestKernel }
     StandingV1 = Standing { Holds, Unknown, Broken }
     KindV1 = Kind { Works, Contained, Egress }

@@ -211,6 +211,8 @@ pub enum ResultV1 {
     RefusedAtSource,
     /// It arrived at its destination through the proxy.
     Served,
+    /// It arrived, by a way the model leaves open on purpose; neither a pass nor a fail.
+    Residual,
     /// It cannot be told.
     Inconclusive,
     /// It cannot be made on this host at all.

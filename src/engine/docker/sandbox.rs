@@ -46,6 +46,8 @@ pub struct Common {
     pub lab: String,
     /// Name of the internal network.
     pub internal: String,
+    /// Names of the networks with rules on the host: filtered, and redirected as well.
+    pub guarded: [String; 2],
     /// Name of the run's volume.
     pub volume: String,
     /// The resolver every container is given: an address of the witness.
@@ -65,8 +67,8 @@ pub struct Start<'a> {
     pub role: &'a str,
     /// Host pid namespace (the helper only).
     pub host_pid: bool,
-    /// A second network and the address on it (the proxy only).
-    pub also: Option<(String, IpAddr)>,
+    /// Further networks and the address on each (proxy and sidecar).
+    pub also: Vec<(String, IpAddr)>,
     /// Network aliases.
     pub aliases: Vec<String>,
 }
@@ -128,7 +130,7 @@ pub struct Ended {
 /// At most this much of a guest's output is looked at.
 const MAX_OUTPUT: usize = 32 << 20;
 /// Roles of the lab, which run under the reference runtime.
-const OURS: &[&str] = &["helper", "witness", "proxy"];
+const OURS: &[&str] = &["helper", "witness", "proxy", "sidecar"];
 const MAX_LINE: usize = 256 << 10;
 const MAX_STDERR: usize = 4 << 10;
 
@@ -174,7 +176,7 @@ impl Docker {
             (stage, Error::engine(format!("{what} a container under {:?}", how.runtime), &reason(e)))
         };
         // Engines before API 1.44 refuse two networks at create.
-        if let Some((network, address)) = &how.also {
+        for (network, address) in &how.also {
             let endpoint = endpoint(*address, &how.aliases);
             let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint) };
             let connected = self.client().connect_network(network, request).await;
@@ -241,6 +243,7 @@ impl Docker {
             Net::Internal(a) => {
                 (common.internal.clone(), Some((common.internal.clone(), endpoint((*a).into(), &how.aliases))))
             }
+            Net::Other(name, a) => (name.clone(), Some((name.clone(), endpoint((*a).into(), &how.aliases)))),
         };
         let joins = matches!(spec.net, Net::Join(_) | Net::Host | Net::None);
         let strings = |v: &[&str]| Some(v.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
@@ -318,6 +321,11 @@ fn mounts(common: &Common, spec: &Spec) -> Vec<Mount> {
         .collect();
     if let Some(toolbox) = common.toolbox.as_ref().filter(|_| spec.toolbox == Toolbox::Host) {
         mounts.extend(toolbox.mounts());
+    }
+    let lock = "/run/xtables.lock";
+    if spec.net == Net::Host && spec.toolbox == Toolbox::Root && Path::new(lock).exists() {
+        // The lock of the legacy backend is a file that every user of it must share.
+        mounts.push(Mount { read_only: Some(false), ..bind(lock, lock.to_owned()) });
     }
     if spec.net == Net::Host {
         // The helper looks here for what a removed container left behind.

@@ -7,6 +7,8 @@
 use anyhow::{Context, Result, bail};
 
 use super::capture::{Capture, counters};
+use super::doors::Doors;
+use super::host_rules::{self, HostRules};
 use super::io::{Out, Role};
 use super::markers::{Markers, Way};
 use super::netlink::Netlink;
@@ -23,12 +25,22 @@ pub(super) struct Helper {
     bridges: Vec<String>,
     tap: Option<Capture>,
     markers: Option<Markers>,
+    doors: Option<Doors>,
+    host_rules: HostRules,
 }
 
 impl Helper {
     /// A helper that has made nothing yet.
-    pub(super) const fn new(out: Out) -> Self {
-        Self { out, made: Vec::new(), bridges: Vec::new(), tap: None, markers: None }
+    pub(super) fn new(out: Out) -> Self {
+        Self {
+            out,
+            made: Vec::new(),
+            bridges: Vec::new(),
+            tap: None,
+            markers: None,
+            doors: None,
+            host_rules: HostRules::default(),
+        }
     }
 
     /// Makes the pair; a step that fails takes the pair away again.
@@ -66,7 +78,11 @@ impl Role for Helper {
                 let taken = ranges::taken(&mut Netlink::open(0)?)?;
                 ranges::choose(&taken, &parse_all(&document)?, &parse_all(&lab)?, lab_count)
             }
-            Ask::Snapshot => Ok(Answer::Lines { lines: snapshot::take(&mut Netlink::open(0)?)? }),
+            Ask::Snapshot => {
+                let mut lines = snapshot::take(&mut Netlink::open(0)?)?;
+                lines.extend(host_rules::listed());
+                Ok(Answer::Lines { lines })
+            }
             Ask::Link { link, peer, pid } => self.link(link, &peer, pid),
             Ask::Routes { link, via, via_mac, table, document, bridges } => {
                 let bridges =
@@ -85,7 +101,28 @@ impl Role for Helper {
             }
             Ask::Tap { subnets, lab_links } => self.tap(&subnets, lab_links),
             Ask::Undo => self.undo().await.map(|()| Answer::Ok),
-            Ask::Sweep => Ok(Answer::Lines { lines: routes::sweep(&mut Netlink::open(0)?)? }),
+            Ask::Sweep => {
+                let mut netlink = Netlink::open(0)?;
+                let mut lines = routes::sweep(&mut netlink)?;
+                // Rules first, links after: a run makes its links before its rules.
+                let rules = host_rules::listed();
+                let links = net::links(&mut netlink)?.into_iter().map(|l| l.name).collect();
+                lines.extend(host_rules::sweep(&rules, &links));
+                Ok(Answer::Lines { lines })
+            }
+            Ask::Doors { lab, name } => {
+                let doors = Doors::open(parse_all(&lab)?, &name, &self.out).await?;
+                let port = doors.port;
+                self.doors = Some(doors);
+                Ok(Answer::Doors { port })
+            }
+            Ask::HostRules { run, bridges } => {
+                let make = |(nth, chain)| match self.host_rules.make(&run, nth, chain) {
+                    Ok(()) => String::new(),
+                    Err(e) => format!("{e:#}"),
+                };
+                Ok(Answer::HostRules { missing: bridges.iter().enumerate().map(make).collect() })
+            }
             Ask::EndShim { pid, id } => procs::end_shim(pid, &id).map(|()| Answer::Ok),
             Ask::Markers { link, mac, from, to, port, nonce } => {
                 let index =
@@ -113,18 +150,22 @@ impl Role for Helper {
             }),
             Ask::Powers => Ok(Answer::Powers { permitted: procs::powers_of_parent()? }),
             Ask::Counters => Ok(counters(self.tap.as_ref(), &self.out)),
-            Ask::Witness { .. } | Ask::Proxy { .. } => bail!("not a question for the helper"),
+            Ask::Witness { .. } | Ask::Proxy { .. } | Ask::Sidecar { .. } => bail!("not a question for the helper"),
         }
     }
 
     async fn undo(&mut self) -> Result<()> {
         let mut netlink = Netlink::open(0)?;
         let mut failures = Vec::new();
+        self.doors = None;
         // A bridge that is still there is one of a run that was cut short, and its containers may still be talking.
         // It goes down before its rules go, or their next packet would take the host's default route.
         for bridge in self.bridges.drain(..) {
             let down = routes::silence(&mut netlink, &bridge);
             failures.extend(down.err().map(|error| format!("bridge {bridge} is still up: {error:#}")));
+        }
+        if let Err(error) = self.host_rules.remove() {
+            failures.push(format!("the chains on the host: {error:#}"));
         }
         while let Some(made) = self.made.pop() {
             if let Err(error) = made.unmake(&mut netlink) {

@@ -1,7 +1,7 @@
 //! The lab's roles: what this executable does inside the lab's own containers.
 //!
 //! `helper` lives in the host's network namespace and owns every link, route and rule of a run; `witness` plays
-//! the Internet behind the helper's veth pair; `proxy` is the agent's only way out. Each speaks the JSON Lines of
+//! the Internet behind the helper's veth pair; `proxy` is the agent's only way out; `sidecar` stands beside it. Each speaks the JSON Lines of
 //! [`wire`] over stdin and stdout, and undoes what it made when stdin ends. On the host's side only this module
 //! knows netlink and packet sockets.
 
@@ -13,7 +13,9 @@ mod capture;
 mod change;
 mod decode;
 mod dns;
+mod doors;
 mod helper;
+mod host_rules;
 mod http;
 mod io;
 mod markers;
@@ -26,6 +28,7 @@ mod ranges;
 mod resolve;
 mod routes;
 mod servers;
+mod sidecar;
 mod snapshot;
 mod socket;
 mod speak;
@@ -40,12 +43,13 @@ mod witness;
 
 use anyhow::{Result, bail};
 
-/// Runs the role `helper`, `witness` or `proxy` until its stdin ends or a signal asks it to leave.
+/// Runs the role `helper`, `witness`, `proxy` or `sidecar` until its stdin ends or a signal asks it to leave.
 pub async fn main(role: &str) -> Result<()> {
     match role {
         "helper" => io::serve(role, helper::Helper::new).await,
         "witness" => io::serve(role, witness::Witness::new).await,
         "proxy" => io::serve(role, proxy::Proxy::new).await,
-        other => bail!("no role is called {other:?}: use helper, witness or proxy"),
+        "sidecar" => io::serve(role, sidecar::Sidecar::new).await,
+        other => bail!("no role is called {other:?}: use helper, witness, proxy or sidecar"),
     }
 }

@@ -55,6 +55,12 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, head: &Head, h
     let body = head.body_length().unwrap_or(0).min(1 << 20).saturating_sub(have as u64);
     let _ = timeout(IDLE, tokio::io::copy(&mut (&mut stream).take(body), &mut tokio::io::sink())).await;
     let text = format!("awf-witness {}\n", head.target);
+    // A proxy must not follow, and a client that does must be refused.
+    if let Some(host) = head.target.strip_prefix("/redirect/").filter(|h| h.bytes().all(is_host)) {
+        let reply =
+            format!("HTTP/1.1 302 Found\r\nLocation: http://{host}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return finish(stream, reply.as_bytes()).await;
+    }
     let mut reply = format!(
         "HTTP/1.1 200 OK\r\nServer: awf-witness\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         text.len()
@@ -63,6 +69,10 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, head: &Head, h
         reply.push_str(&text);
     }
     finish(stream, reply.as_bytes()).await;
+}
+
+fn is_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b".-".contains(&byte)
 }
 
 /// A banner for a client that says nothing, then an echo.
@@ -109,7 +119,7 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last: &[u8]) {
 /// What every answer begins with.
 pub(super) const GREETING: &[u8] = b"awf-witness ";
 /// How long a connection may idle.
-pub(super) const IDLE: Duration = Duration::from_secs(5);
+pub(super) const IDLE: Duration = Duration::from_secs(20);
 const LINGER: Duration = Duration::from_millis(500);
 /// Longest request head.
 const HEAD: usize = 16_384;

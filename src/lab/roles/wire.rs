@@ -161,8 +161,49 @@ pub enum Ask {
         /// The resolver the proxy uses.
         resolver: IpAddr,
     },
+    /// Sidecar. Take these further addresses, listen on these ports of all of them, and capture what arrives.
+    Sidecar {
+        /// Addresses beyond those the engine gave it, each on the link that has its subnet.
+        addresses: Vec<IpAddr>,
+        /// TCP ports.
+        tcp: Vec<u16>,
+    },
+    /// Helper. Listen on the host for the lab's agents: HTTP on a free TCP port of every address, and an abstract
+    /// unix socket. Whoever is not of the lab is not answered.
+    Doors {
+        /// Subnets whose clients are answered.
+        lab: Vec<Cidr>,
+        /// Name of the abstract socket.
+        name: String,
+    },
+    /// Helper. AWF's chain on the host for these bridges, jumped to from DOCKER-USER.
+    HostRules {
+        /// The run; its rules carry it as a comment.
+        run: String,
+        /// The bridges.
+        bridges: Vec<HostChain>,
+    },
     /// Any role. The state of its capture: packets and drops since the start.
     Counters,
+}
+
+/// AWF's rules on the host for one bridge.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HostChain {
+    /// The bridge.
+    pub bridge: String,
+    /// Its subnet.
+    pub subnet: Cidr,
+    /// The proxy on it.
+    pub proxy: IpAddr,
+    /// The proxy's port.
+    pub port: u16,
+    /// The approved resolver.
+    pub resolver: IpAddr,
+    /// Sidecars, each with the ports it may be asked on, as iptables writes them.
+    pub sidecars: Vec<(IpAddr, String)>,
+    /// Whether TCP to ports 80 and 443 is sent to the proxy before it is routed.
+    pub redirect: bool,
 }
 
 /// One line a role writes.
@@ -171,7 +212,7 @@ pub enum Ask {
 pub enum Say {
     /// The role runs; written once, first. `mac` addresses come with [`Done`](Say::Done) of `Link`.
     Ready {
-        /// `helper`, `witness` or `proxy`.
+        /// `helper`, `witness`, `proxy` or `sidecar`.
         role: String,
     },
     /// An ask succeeded.
@@ -207,7 +248,7 @@ pub enum Say {
         /// What was answered: an address, `NXDOMAIN`, `NODATA`.
         answer: String,
     },
-    /// The witness's server answered an HTTP request (plain, or inside TLS).
+    /// The witness's server, a sidecar's or the host's door answered an HTTP request (plain, or inside TLS).
     Http {
         /// Who asked.
         client: IpAddr,
@@ -299,6 +340,16 @@ pub enum Answer {
         processes: Vec<Process>,
         /// Cgroup directories that are left.
         cgroups: Vec<String>,
+    },
+    /// Of `Doors`.
+    Doors {
+        /// The TCP port.
+        port: u16,
+    },
+    /// Of `HostRules`.
+    HostRules {
+        /// For each bridge why it has no rules, empty where it has.
+        missing: Vec<String>,
     },
     /// Of `Proxy`.
     Proxy {
