@@ -153,7 +153,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     way("dns.approved", Payload::Approved).residual(RESOLVER),
     // Without the proxy's variables, or with others.
     way("env.unset", Payload::Env(&[], "http://DST/NONCE")),
-    way("env.no-proxy", Payload::Env(&[("NO_PROXY", "*"), ("no_proxy", "*")], "http://DST/NONCE")),
+    way("env.no-proxy", Payload::Env(&[("NO_PROXY", "*,DST"), ("no_proxy", "*,DST")], "http://DST/NONCE")),
     way(
         "env.override",
         Payload::Env(
