@@ -7,7 +7,7 @@ use std::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixListener, UnixStream},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use awf_probe_matrix::{Outcome, Sent};
@@ -67,22 +67,31 @@ fn serve(mut stream: TcpStream, listener: &UnixListener) {
     let mut line = [0; 64];
     let n = client.read(&mut line).unwrap_or(0);
     let request = format!("GET /{} HTTP/1.0\r\n\r\n", String::from_utf8_lossy(&line[..n]));
-    // A server that was not spoken to may have said something long ago; only what comes back now counts.
-    drop(stream.set_read_timeout(Some(Duration::from_millis(1))));
-    let mut old = [0; 4096];
-    while matches!(stream.read(&mut old), Ok(1..)) {}
-    drop(stream.set_read_timeout(Some(Duration::from_millis(1200))));
     let answer = match stream.write_all(request.as_bytes()) {
         Err(e) => format!("refused {e}"),
-        Ok(()) => {
-            let mut buffer = [0; 256];
-            match stream.read(&mut buffer) {
-                Ok(n) => format!("read {}", printable(&buffer[..n])),
-                Err(_) => "silent".to_owned(),
-            }
-        }
+        Ok(()) => echoed(&mut stream, &line[..n]).unwrap_or_else(|| "silent".to_owned()),
     };
     drop(client.write_all(answer.as_bytes()));
+}
+
+/// What comes back with these bytes in it. Anything else was said before, and does not count.
+fn echoed(stream: &mut TcpStream, what: &[u8]) -> Option<String> {
+    let until = Instant::now() + Duration::from_millis(1200);
+    let (mut all, mut buffer) = (Vec::new(), [0; 1024]);
+    while !what.is_empty() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || stream.set_read_timeout(Some(left)).is_err() {
+            break;
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => break,
+            Ok(n) => all.extend_from_slice(&buffer[..n]),
+        }
+        if all.windows(what.len()).any(|w| w == what) {
+            return Some(format!("read {}", printable(&all)));
+        }
+    }
+    None
 }
 
 /// Tells the holder to write the nonce.
