@@ -58,6 +58,11 @@ pub enum Command {
         after_help = "Examples:\n  awf-probe egress --runtime runsc\n  awf-probe egress --runtime runsc --explain 'egress.link.gateway [awf-strict]' --from target/awf-probe\n\nExit codes: see `awf-probe --help`; 0 if R1, R3 and R4 hold under at least one model."
     )]
     Egress(EgressArgs),
+    /// What changed between two runs: verdicts, and the versions that may be the cause.
+    #[command(
+        after_help = "Examples:\n  awf-probe diff old/report.json new/report.json\n  awf-probe diff old/journal.jsonl new --fail-on any --format markdown\n\nExit codes: 0 nothing that --fail-on names, 1 something, 2 usage, 4 unreadable journal."
+    )]
+    Diff(DiffArgs),
     /// Check engine, kernel, helper, toolbox and every registered runtime, and say what to do.
     #[command(after_help = "Example:\n  awf-probe doctor")]
     Doctor,
@@ -231,6 +236,32 @@ pub struct JudgeArgs {
     /// How to print the result.
     #[command(flatten)]
     pub output: Output,
+}
+
+/// What makes `diff` exit 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FailOn {
+    /// Anything worse than before: what fails now and did not, and what held and is gone or cannot be told any more.
+    Regressions,
+    /// Any difference of a cell or a requirement.
+    Any,
+    /// Nothing.
+    None,
+}
+
+/// Arguments of `diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The first run: its folder, report.json or journal.jsonl.
+    pub before: PathBuf,
+    /// The second run.
+    pub after: PathBuf,
+    /// What makes the exit code 1.
+    #[arg(long, default_value = "regressions", value_name = "WHAT")]
+    pub fail_on: FailOn,
+    /// text, markdown or json.
+    #[arg(long, default_value = "text", value_name = "FORMAT")]
+    pub format: String,
 }
 
 /// Arguments of `clean`.

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         | Command::Surprises(_)
         | Command::Judge(_)
         | Command::Egress(_)
+        | Command::Diff(_)
         | Command::Doctor
         | Command::Clean(_) => {
             return harness(cli);

@@ -191,12 +191,37 @@ fn a_job_of_github_actions_gets_its_summary() {
 }
 
 #[test]
+fn diff_exits_by_what_it_is_told_to_fail_on() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/samples/journals");
+    let path = |name: &str| samples.join(name).to_str().expect("utf-8").to_owned();
+    let (one, other) = (path("runc.jsonl"), path("runsc.jsonl"));
+    let code = |args: &[&str]| probe(&[&["diff"], args].concat(), NOWHERE).status.code();
+    assert_eq!(code(&[&one, &one, "--fail-on", "any"]), Some(0), "nothing changed");
+    // Every cell of runc passed or not, and is gone.
+    assert_eq!(code(&[&one, &other]), Some(1));
+    assert_eq!(code(&[&one, &other, "--fail-on", "none"]), Some(0));
+    fails(&probe(&["diff", &one, &other, "--format", "xml"], NOWHERE), 2, &["text, markdown or json"]);
+    fails(&probe(&["diff", &one, "/nonexistent"], NOWHERE), 2, &["/nonexistent", "journal.jsonl"]);
+    // A report and its journal say the same.
+    let dir = tempfile::tempdir().expect("tempdir");
+    let report = dir.path().join("report.json");
+    let judged = probe(&["judge", "--from", &one, "--format", "json"], NOWHERE);
+    std::fs::write(&report, judged.stdout).expect("write");
+    let output = probe(&["diff", dir.path().to_str().expect("utf-8"), &one, "--format", "json"], NOWHERE);
+    let diff: serde_json::Value = serde_json::from_slice(&output.stdout).expect("json");
+    assert_eq!(
+        (diff["schema"].as_str(), diff["differences"].as_array().map(Vec::len)),
+        (Some("awf-probe/diff-v1"), Some(0))
+    );
+}
+
+#[test]
 fn help_of_every_subcommand_has_examples_and_exit_codes() {
     let top = String::from_utf8_lossy(&probe(&["--help"], NOWHERE).stdout).into_owned();
     for (code, _) in awf_probe::error::Exit::ALL {
         assert!(top.contains(&format!("\n  {}  ", code as u8)), "exit code {} is not in --help", code as u8);
     }
-    for command in ["run", "list", "explain", "judge", "doctor", "clean"] {
+    for command in ["run", "list", "explain", "judge", "diff", "doctor", "clean"] {
         let help = probe(&[command, "--help"], NOWHERE);
         assert_eq!(help.status.code(), Some(0));
         assert!(String::from_utf8_lossy(&help.stdout).contains("Example"), "{command}");

@@ -3,6 +3,7 @@
 //! Everything here is a pure function of a matrix and the catalogue. Texts of a matrix come from sandboxes that may be
 //! hostile, or from a file someone sent: each format neutralises them for its own reader.
 
+mod diff;
 pub mod docs;
 mod format;
 mod github;
@@ -19,6 +20,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use diff::{Change, Diff, Difference, VersionChange, diff};
 pub use format::{Format, Style, UnknownFormat};
 pub use json::{
     CapabilityV1, CellV1, ClassV1, CoverageV1, FingerprintV1, HostV1, KindV1, LeftoversV1, ReportV1, RequirementCellV1,

@@ -88,13 +88,13 @@ fn row(cells: &[String]) -> String {
 }
 
 /// A code span. Backticks become apostrophes, as nothing inside a span can be escaped; a pipe would end a table's cell.
-fn code(text: &str) -> String {
+pub(crate) fn code(text: &str) -> String {
     let text = clean(text).replace('`', "'").replace("\\|", "\\ |").replace('|', "\\|");
     if text.is_empty() { String::new() } else { format!("`{text}`") }
 }
 
 /// Text in which every character means itself.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     // GitHub makes links of these without being asked.
     let text = clean(text).replace("://", ":\u{200b}//").replace("www.", "www\u{200b}.");

@@ -12,6 +12,7 @@ use crate::{
 
 pub mod clean;
 pub mod coverage;
+pub mod diff;
 pub mod doctor;
 pub mod egress;
 pub mod explain;
@@ -31,6 +32,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Surprises(args) => surprises::run(&args),
         Command::Judge(args) => judge::run(args).await,
         Command::Egress(args) => egress::run(args).await,
+        Command::Diff(args) => diff::run(&args),
         Command::Doctor => doctor::run().await,
         Command::Clean(args) => clean::run(&args).await,
         Command::Guest | Command::GuestOnce { .. } | Command::Role { .. } => {
