@@ -1,6 +1,13 @@
 //! Networks, volumes, and finding again what a run made.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener},
+    },
+    time::Duration,
+};
 
 use bollard::{
     models::{Ipam, IpamConfig, NetworkCreateRequest, VolumeCreateRequest},
@@ -24,8 +31,25 @@ pub struct Made {
     pub volumes: Vec<String>,
 }
 
+/// Waits until no other run of this host, and nothing else of this one, is making a network.
+///
+/// With each network the engine moves its jump to DOCKER-USER to the head of FORWARD: it deletes the rule and inserts it
+/// again. Engine 20.10 does that for two networks at a time, and where both insert after one delete, a second jump stays
+/// on the host for good. The abstract socket is given back however a run ends; whoever holds it for longer than a network
+/// takes is not waited for.
+async fn turn() -> Option<UnixListener> {
+    let name = SocketAddr::from_abstract_name("awf-probe/making-a-network").ok()?;
+    for _ in 0..1000 {
+        if let Ok(held) = UnixListener::bind_addr(&name) {
+            return Some(held);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    None
+}
+
 impl Docker {
-    /// Makes a bridge network. Returns the name of its bridge.
+    /// Makes a bridge network.
     pub async fn make_network(
         &self,
         run: &str,
@@ -53,7 +77,9 @@ impl Docker {
             labels: Some(HashMap::from([(RUN_LABEL.to_owned(), run.to_owned())])),
             ..Default::default()
         };
+        let turn = turn().await;
         let made = within("creating a network", 60, self.client().create_network(request)).await?;
+        drop(turn);
         made.map(drop).map_err(|e| Error::engine(format!("create the network {name} ({subnet})"), &reason(&e)))
     }
 
