@@ -8,6 +8,7 @@ pub mod commands;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod extra;
 pub mod inventory;
 pub mod journal;
 pub mod judge;

@@ -1,11 +1,12 @@
 //! A journal, sorted for judging: who saw what in which scenario, and every packet. Pure.
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, HashMap},
     net::IpAddr,
 };
 
-use awf_probe_matrix::{Fact, Host, Leftovers, Outcome, RunInfo, RuntimeRow, Source};
+use awf_probe_matrix::{Fact, Host, Leftovers, Outcome, RunInfo, RuntimeRow, Sent, Source};
 
 use crate::{
     event::{Event, PlannedCell},
@@ -36,6 +37,8 @@ pub struct ScenarioRecord {
     pub started: bool,
     /// Address of the agent.
     pub address: Option<IpAddr>,
+    /// Place of its first unexplained packet; asked for by every cell of the scenario.
+    unexplained: OnceCell<Option<usize>>,
 }
 
 /// A ledger line.
@@ -261,22 +264,25 @@ impl Record {
 
     /// A packet of a sandbox at the witness that no attempt of its scenario explains.
     pub fn unexplained(&self, scenario: &ScenarioRecord) -> Option<&LedgerLine> {
-        let sent: Vec<_> = scenario.facts.values().filter_map(|s| s.fact.sent.as_ref()).collect();
-        self.from(scenario.address).find(|l| {
-            let p = &l.packet;
-            let to_resolver = Some(p.dst) == self.resolver && p.dport == 53;
+        let place = scenario.unexplained.get_or_init(|| {
+            let sent: Vec<_> = scenario.facts.values().filter_map(|s| s.fact.sent.as_ref()).collect();
+            let mut places = self.by_source.get(&scenario.address?)?.iter().copied();
+            places.find(|p| self.packets[*p].at == "witness" && !self.explained(&self.packets[*p].packet, &sent))
+        });
+        place.map(|p| &self.packets[p])
+    }
+
+    /// Whether it goes to the approved resolver, or where one of the attempts went.
+    fn explained(&self, p: &Packet, sent: &[&Sent]) -> bool {
+        // One port, or any of them: a sweep.
+        let of = |s: &&Sent| {
+            let there = p.proto == s.proto && (p.dport == s.dport || s.dport == 0);
+            // A later fragment has no ports.
+            let fragment = p.proto == s.proto && (p.sport, p.dport) == (0, 0);
             // An ICMP error about an answer that came too late goes back to where the answer came from.
-            let explained = sent
-                .iter()
-                // One port, or any of them: a sweep.
-                .any(|s| {
-                    let there = p.proto == s.proto && (p.dport == s.dport || s.dport == 0);
-                    // A later fragment has no ports.
-                    let fragment = p.proto == s.proto && (p.sport, p.dport) == (0, 0);
-                    p.dst == s.dst && (there || fragment || matches!(p.proto, 1 | 58))
-                });
-            l.at == "witness" && !to_resolver && !explained
-        })
+            p.dst == s.dst && (there || fragment || matches!(p.proto, 1 | 58))
+        };
+        Some(p.dst) == self.resolver && p.dport == 53 || sent.iter().any(of)
     }
 
     /// Whether a host-side ledger has seen this sandbox at all, so that its silence elsewhere means something.

@@ -2,6 +2,8 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
+use crate::extra::Extra;
+
 /// The network a sandbox is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Net {
@@ -78,6 +80,8 @@ pub struct Spec {
     pub env: Vec<String>,
     /// Static hosts entries.
     pub extra_hosts: Vec<String>,
+    /// Mounts and limits beyond those of AWF's agent.
+    pub extra: Extra,
 }
 
 impl Spec {
@@ -99,6 +103,7 @@ impl Spec {
             workspace: false,
             env: vec![],
             extra_hosts: vec![],
+            extra: Extra::default(),
         }
     }
 
@@ -149,7 +154,10 @@ impl Spec {
             "pids" => Self { pids: Some(60), ..plain },
             // Heavy against the run's other sandboxes, so that what holds it back is the quota.
             "cpu" => Self { cpu_milli: Some(250), cpu_shares: Some(65_536), ..plain },
-            "unlimited" => Self { cpu_shares: Some(65_536), unmasked: true, ..plain },
+            "unlimited" => Self { cpu_shares: Some(65_536), unmasked: true, extra: Extra::big_tmpfs(), ..plain },
+            "mounts" => Self { cap_add: vec!["SYS_ADMIN", "SYSLOG"], extra: Extra::mounts(), ..plain },
+            "limits" => Self { extra: Extra::limits(), ..plain },
+            "memory-tmpfs" => Self { memory: Some(64 << 20), extra: Extra::big_tmpfs(), ..plain },
             "awf" => Self {
                 toolbox: Toolbox::Host,
                 workspace: true,
@@ -181,6 +189,9 @@ pub const SOLO: &[&str] = &[
     "awf",
     "cpu",
     "unlimited",
+    "mounts",
+    "limits",
+    "memory-tmpfs",
     "plain",
     "memory",
     "pids",

@@ -7,7 +7,7 @@ use std::{
 
 use awf_probe::{event::Event, scenario::egress::rules, specs::SOLO};
 use awf_probe_matrix::{Capability, Catalogue, Claims, Condition, Scope, Source, coverage};
-use awf_probe_probes::{ATTEMPTS, FAMILIES, Payload, RULES, all};
+use awf_probe_probes::{ATTEMPTS, FAMILIES, MORE_RULES, Payload, RULES, all};
 
 mod common;
 use common::{data, events, in_repo};
@@ -200,12 +200,34 @@ fn every_rule_has_its_capabilities() {
             expected.extend(["nat", "filter"].map(|t| format!("netfilter.table.{t}.{backend}{suffix}")));
         }
     }
+    for backend in ["legacy", "nft"] {
+        expected.extend(MORE_RULES.iter().map(|r| format!("netfilter.{}.{backend}", r.id)));
+        // Measured by probes/src/netlocal.rs.
+        let local = [
+            "redirect",
+            "redirect-udp",
+            "original-dst.redirect",
+            "original-dst.dnat-local",
+            "open-before.dnat",
+            "open-before.drop",
+            "counters",
+            "save-restore",
+            "save-restore.engine-dns",
+            "policy",
+            "ip6.filter",
+            "ip6.nat",
+        ];
+        expected.extend(local.map(|name| format!("netfilter.{name}.{backend}")));
+    }
     let family = data.catalogue.capabilities.iter().filter(|c| c.family == "netfilter");
     let there: BTreeSet<String> = family.map(|c| c.id.clone()).collect();
     let missing: Vec<_> = expected.difference(&there).collect();
     assert!(missing.is_empty(), "add to matrix/capabilities/netfilter.toml: {missing:?}");
     let unknown: Vec<_> = there.difference(&expected).collect();
-    assert!(unknown.is_empty(), "no rule in probes/src/netfilter.rs measures {unknown:?}: add it to RULES");
+    assert!(
+        unknown.is_empty(),
+        "no rule in probes/src/netfilter.rs measures {unknown:?}: add it to RULES or MORE_RULES"
+    );
 }
 
 /// R3 names the ports; the attempts and AWF's own rules must be about the same ones.

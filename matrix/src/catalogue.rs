@@ -279,6 +279,8 @@ const FILES: &[(&str, &str)] = files![
     "netns",
     "chroot",
     "procfs",
+    "bind",
+    "tmpfs",
     "privileges",
     "seccomp",
     "capabilities",

@@ -40,7 +40,7 @@ fn dns(cx: &mut Cx) {
 }
 
 /// An address for a name from one server, within two seconds.
-fn lookup(server: IpAddr, name: &str, wanted: &str) -> Outcome {
+pub(crate) fn lookup(server: IpAddr, name: &str, wanted: &str) -> Outcome {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(r) => r,
         Err(e) => return Outcome::broken(format!("runtime: {e}")),

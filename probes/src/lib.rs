@@ -6,6 +6,7 @@
 pub mod guest;
 pub mod wire;
 
+mod bind;
 mod calls;
 mod capabilities;
 mod cgroup;
@@ -19,17 +20,23 @@ mod identity;
 mod image;
 mod net;
 mod netfilter;
+mod netlocal;
 mod netns;
 mod paths;
 mod privileges;
 mod procfs;
+mod procview;
+mod rlimits;
 mod seccomp;
 mod sys;
+mod tiny;
+mod tmpfs;
 
+pub use bind::OVERLAYS;
 pub use calls::{Safe, names, number, safe};
 pub use cx::Cx;
 pub use egress::{ATTEMPTS, Attempt, Dns, Payload, Sink, TAMPERINGS, Tampering};
-pub use netfilter::{RULES, Rule};
+pub use netfilter::{MORE_RULES, RULES, Rule};
 
 /// The name of an errno, as facts have it.
 pub fn errno_name(number: i32) -> String {
@@ -55,6 +62,9 @@ pub const FAMILIES: &[(&str, &[Probe])] = &[
     ("image", image::PROBES),
     ("environment", environment::PROBES),
     ("procfs", procfs::PROBES),
+    ("procview", procview::PROBES),
+    ("bind", bind::PROBES),
+    ("tmpfs", tmpfs::PROBES),
     ("chroot", chroot::PROBES),
     ("escape", escape::PROBES),
     ("paths", paths::PROBES),
@@ -62,9 +72,11 @@ pub const FAMILIES: &[(&str, &[Probe])] = &[
     ("seccomp", seccomp::PROBES),
     ("calls", calls::PROBES),
     ("capabilities", capabilities::PROBES),
+    ("rlimits", rlimits::PROBES),
     ("cgroup", cgroup::PROBES),
     ("dns", dns::PROBES),
     ("netfilter", netfilter::PROBES),
+    ("netlocal", netlocal::PROBES),
     ("netns", netns::PROBES),
     ("egress", egress::PROBES),
 ];

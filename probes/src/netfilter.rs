@@ -1,9 +1,13 @@
 //! iptables inside the sandbox: each rule is installed alone for a destination of its own, and traffic before
 //! and after it says what it does. Accepted, stored and effective are three facts.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::fd::AsRawFd,
+    time::Duration,
+};
 
-use awf_probe_matrix::Outcome;
+use awf_probe_matrix::{Outcome, Sent};
 
 use crate::{
     Cx, Probe,
@@ -47,6 +51,8 @@ pub enum Shot {
     UdpOnce(u16),
     /// A datagram to a port as another user, three times.
     UdpAs(u32, u16),
+    /// A datagram to a port from a socket with this mark, three times.
+    UdpMarked(u32, u16),
 }
 
 /// The rules. The position gives a rule its own destination address: append only.
@@ -147,7 +153,164 @@ pub const RULES: &[Rule] = &[
     },
 ];
 
-const TOOL_LIMIT: Duration = Duration::from_secs(5);
+/// More rules, asked only where the sandbox has AWF's own capabilities (NET_ADMIN and NET_RAW). Append only.
+pub const MORE_RULES: &[Rule] = &[
+    Rule {
+        id: "dnat.address",
+        commands: &["-t nat -A OUTPUT -d {dst} -p tcp --dport 82 -j DNAT --to-destination {host}"],
+        stored: &["-j DNAT"],
+        hit: Shot::Tcp(82),
+        miss: Shot::Tcp(81),
+    },
+    // Nobody listens on 1101, so that before the rule it is refused and after it, on port 80, it is not.
+    Rule {
+        id: "dnat.port",
+        commands: &["-t nat -A OUTPUT -d {dst} -p tcp --dport 1101 -j DNAT --to-destination :80"],
+        stored: &["-j DNAT"],
+        hit: Shot::Tcp(1101),
+        miss: Shot::Tcp(1102),
+    },
+    Rule {
+        id: "dnat.udp",
+        commands: &["-t nat -A OUTPUT -d {dst} -p udp --dport 1001 -j DNAT --to-destination {proxy}"],
+        stored: &["-j DNAT"],
+        hit: Shot::Udp(1001),
+        miss: Shot::Udp(1002),
+    },
+    // RETURN from a chain of one's own goes on behind the jump: 1001 is dropped there, 1003 in the chain.
+    Rule {
+        id: "user-chain",
+        commands: &[
+            "-N AWFP-USER",
+            "-A AWFP-USER -p udp --dport 1001 -j RETURN",
+            "-A AWFP-USER -p udp --dport 1003 -j DROP",
+            "-A OUTPUT -d {dst} -j AWFP-USER",
+            "-A OUTPUT -d {dst} -p udp --dport 1001 -j DROP",
+        ],
+        stored: &["-j AWFP-USER"],
+        hit: Shot::Udp(1001),
+        miss: Shot::Udp(1002),
+    },
+    Rule {
+        id: "user-chain.drop",
+        commands: &[
+            "-N AWFP-DROP",
+            "-A AWFP-DROP -p udp --dport 1002 -j RETURN",
+            "-A AWFP-DROP -j DROP",
+            "-A OUTPUT -d {dst} -j AWFP-DROP",
+        ],
+        stored: &["-j AWFP-DROP"],
+        hit: Shot::Udp(1001),
+        miss: Shot::Udp(1002),
+    },
+    Rule {
+        id: "match.inverted",
+        commands: &["-A OUTPUT -d {dst} -p udp ! --dport 1002 -j DROP"],
+        stored: &["! --dport 1002", "-j DROP"],
+        hit: Shot::Udp(1001),
+        miss: Shot::Udp(1002),
+    },
+    Rule {
+        id: "match.interface",
+        commands: &[
+            "-A OUTPUT -d {dst} -o lo -p udp --dport 1002 -j DROP",
+            "-A OUTPUT -d {dst} -o eth+ -p udp --dport 1001 -j DROP",
+        ],
+        stored: &["-o eth+", "-j DROP"],
+        hit: Shot::Udp(1001),
+        miss: Shot::Udp(1002),
+    },
+    Rule {
+        id: "target.mark",
+        commands: &[
+            "-t mangle -A OUTPUT -d {dst} -p udp --dport 1001 -j MARK --set-mark 7",
+            "-A OUTPUT -d {dst} -m mark --mark 7 -j DROP",
+        ],
+        stored: &["--mark 0x7", "-j DROP"],
+        hit: Shot::Udp(1001),
+        miss: Shot::Udp(1002),
+    },
+    Rule {
+        id: "match.mark",
+        commands: &["-A OUTPUT -d {dst} -m mark --mark 9 -j DROP"],
+        stored: &["--mark 0x9", "-j DROP"],
+        hit: Shot::UdpMarked(9, 1001),
+        miss: Shot::UdpMarked(8, 1001),
+    },
+    Rule {
+        id: "match.addrtype",
+        commands: &[
+            "-A OUTPUT -d {dst} -p udp --dport 1002 -m addrtype --dst-type MULTICAST -j DROP",
+            "-A OUTPUT -d {dst} -p udp --dport 1001 -m addrtype --dst-type UNICAST -j DROP",
+        ],
+        stored: &["-m addrtype", "-j DROP"],
+        hit: Shot::Udp(1001),
+        miss: Shot::Udp(1002),
+    },
+    Rule {
+        id: "match.comment",
+        commands: &["-A OUTPUT -d {dst} -p udp --dport 1001 -m comment --comment awf-probe -j DROP"],
+        stored: &["--comment", "-j DROP"],
+        hit: Shot::Udp(1001),
+        miss: Shot::Udp(1002),
+    },
+    Rule {
+        id: "insert",
+        commands: &[
+            "-A OUTPUT -d {dst} -p udp --dport 1001 -j ACCEPT",
+            "-I OUTPUT 1 -d {dst} -p udp --dport 1001 -j DROP",
+        ],
+        stored: &["-j DROP"],
+        hit: Shot::Udp(1001),
+        miss: Shot::Udp(1002),
+    },
+    // Three datagrams of one socket: dropped packets must not make their flow an established one.
+    Rule {
+        id: "conntrack.after-drop",
+        commands: &[
+            "-A OUTPUT -d {dst} -p udp -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            "-A OUTPUT -d {dst} -p udp --dport 1001 -j DROP",
+        ],
+        stored: &["--ctstate", "-j ACCEPT"],
+        hit: Shot::Udp(1001),
+        miss: Shot::Udp(1002),
+    },
+    // As AWF's script writes it.
+    Rule {
+        id: "log-and-drop",
+        commands: &[
+            "-A OUTPUT -d {dst} -p udp -m multiport --dports 1001,1003 -m limit --limit 5/min --limit-burst 10 -j LOG \
+             --log-prefix awf-probe --log-level 4 --log-uid",
+            "-A OUTPUT -d {dst} -p udp -m multiport --dports 1001,1003 -j DROP",
+        ],
+        stored: &["-m limit", "-j LOG"],
+        hit: Shot::Udp(1003),
+        miss: Shot::Udp(1002),
+    },
+    Rule {
+        id: "reject.port",
+        commands: &["-A OUTPUT -d {dst} -p tcp --dport 81 -j REJECT --reject-with icmp-port-unreachable"],
+        stored: &["-j REJECT"],
+        hit: Shot::Tcp(81),
+        miss: Shot::Tcp(82),
+    },
+    Rule {
+        id: "reject.host",
+        commands: &["-A OUTPUT -d {dst} -p tcp --dport 81 -j REJECT --reject-with icmp-host-unreachable"],
+        stored: &["-j REJECT"],
+        hit: Shot::Tcp(81),
+        miss: Shot::Tcp(82),
+    },
+    Rule {
+        id: "reject.admin",
+        commands: &["-A OUTPUT -d {dst} -p tcp --dport 81 -j REJECT --reject-with icmp-admin-prohibited"],
+        stored: &["-j REJECT"],
+        hit: Shot::Tcp(81),
+        miss: Shot::Tcp(82),
+    },
+];
+
+pub(crate) const TOOL_LIMIT: Duration = Duration::from_secs(5);
 
 fn netfilter(cx: &mut Cx) {
     let backend = cx.text("backend").to_owned();
@@ -157,42 +320,58 @@ fn netfilter(cx: &mut Cx) {
     };
     let (base, proxy) = (net::address(cx.text("base")), cx.text("proxy").to_owned());
     let Some(IpAddr::V4(base)) = base else { return cx.fact("", Outcome::broken("no base address")) };
-    let dst = |i: usize| IpAddr::V4((u32::from(base) + i as u32).into());
+    let more = match net::address(cx.text("more")) {
+        Some(IpAddr::V4(more)) => Some(more),
+        Some(IpAddr::V6(_)) | None => None,
+    };
+    let rules: Vec<Rule> = if more.is_some() { [RULES, MORE_RULES].concat() } else { RULES.to_vec() };
+    let dst = |i: usize| {
+        let (first, n) = match more {
+            Some(more) if i >= RULES.len() => (more, i - RULES.len()),
+            Some(_) | None => (base, i),
+        };
+        IpAddr::V4((u32::from(first) + n as u32).into())
+    };
+    let host = proxy.split(':').next().unwrap_or_default().to_owned();
     let mut nonces = Nonces::new(cx.text("seed"));
 
     for table in ["nat", "filter", "nosuch"] {
         let outcome = ran(&tool, &format!("-t {table} -S"));
         cx.fact(&format!("table.{table}"), outcome);
     }
-    let before = RULES.iter().enumerate().map(|(i, r)| (format!("{}.before", r.id), dst(i), r.hit)).collect();
+    let before = rules.iter().enumerate().map(|(i, r)| (format!("{}.before", r.id), dst(i), r.hit)).collect();
     fire(cx, before, &mut nonces);
-    for (i, rule) in RULES.iter().enumerate() {
+    for (i, rule) in rules.iter().enumerate() {
+        let filled = |c: &&str| {
+            let c = c.replace("{dst}", &dst(i).to_string());
+            c.replace("{proxy}", &proxy).replace("{host}", &host)
+        };
         let outcome = rule
             .commands
             .iter()
-            .map(|c| ran(&tool, &c.replace("{dst}", &dst(i).to_string()).replace("{proxy}", &proxy)))
+            .map(|c| ran(&tool, &filled(c)))
             .find(|o| !matches!(o, Outcome::Allowed { .. }))
             .unwrap_or_else(|| Outcome::allowed("exit 0"));
         cx.fact(&format!("{}.accepted", rule.id), outcome);
     }
     let listing = listing(&tool, "-S OUTPUT");
-    for (i, rule) in RULES.iter().enumerate() {
+    for (i, rule) in rules.iter().enumerate() {
         let address = format!("{}/32", dst(i));
         let line = listing.lines().find(|l| l.contains(&address) && rule.stored.iter().all(|s| l.contains(s)));
         let outcome = line.map_or_else(|| Outcome::refused("not listed", ""), Outcome::allowed);
         cx.fact(&format!("{}.stored", rule.id), outcome);
     }
     // Misses first: a rate limit lets the first of its traffic through.
-    let misses = RULES.iter().enumerate().map(|(i, r)| (format!("{}.miss", r.id), dst(i), r.miss)).collect();
+    let misses = rules.iter().enumerate().map(|(i, r)| (format!("{}.miss", r.id), dst(i), r.miss)).collect();
     fire(cx, misses, &mut nonces);
-    let hits = RULES.iter().enumerate().map(|(i, r)| (format!("{}.hit", r.id), dst(i), r.hit)).collect();
+    let hits = rules.iter().enumerate().map(|(i, r)| (format!("{}.hit", r.id), dst(i), r.hit)).collect();
     fire(cx, hits, &mut nonces);
-    counters(cx, &tool, dst);
+    counters(cx, &rules, &tool, dst);
 }
 
-fn counters(cx: &mut Cx, tool: &str, dst: impl Fn(usize) -> IpAddr) {
+fn counters(cx: &mut Cx, rules: &[Rule], tool: &str, dst: impl Fn(usize) -> IpAddr) {
     let counted = listing(tool, "-n -v -x -L OUTPUT");
-    for (i, rule) in RULES.iter().enumerate() {
+    for (i, rule) in rules.iter().enumerate() {
         let address = dst(i).to_string();
         let packets = counted
             .lines()
@@ -207,7 +386,7 @@ fn counters(cx: &mut Cx, tool: &str, dst: impl Fn(usize) -> IpAddr) {
 
 /// The tool of a backend. That it is there and can be executed is asked here; what the kernel makes of it (iptables-nft
 /// fails at once where there is no nf_tables) is what the probe measures.
-fn tool(backend: &str) -> Result<String, String> {
+pub(crate) fn tool(backend: &str) -> Result<String, String> {
     let names = [format!("/usr/sbin/iptables-{backend}"), format!("/sbin/iptables-{backend}")];
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let missing = || format!("tool missing: iptables-{backend}");
@@ -225,14 +404,15 @@ fn skip_all(cx: &mut Cx, why: &str) {
     for table in ["nat", "filter", "nosuch"] {
         cx.fact(&format!("table.{table}"), skipped());
     }
-    for rule in RULES {
+    let more = if cx.text("more").is_empty() { &[][..] } else { MORE_RULES };
+    for rule in RULES.iter().chain(more) {
         for part in ["before", "accepted", "stored", "miss", "hit", "counter"] {
             cx.fact(&format!("{}.{part}", rule.id), skipped());
         }
     }
 }
 
-fn ran(tool: &str, args: &str) -> Outcome {
+pub(crate) fn ran(tool: &str, args: &str) -> Outcome {
     // -w: another process of the sandbox may hold the lock of the legacy backend.
     let args: Vec<&str> = ["-w", "3"].into_iter().chain(args.split(' ')).collect();
     match sys::run(tool, &args, TOOL_LIMIT) {
@@ -245,7 +425,7 @@ fn ran(tool: &str, args: &str) -> Outcome {
     }
 }
 
-fn listing(tool: &str, args: &str) -> String {
+pub(crate) fn listing(tool: &str, args: &str) -> String {
     let mut text = String::new();
     for table in ["filter", "nat"] {
         let all = format!("-w 3 -t {table} {args}");
@@ -283,6 +463,10 @@ fn fire(cx: &mut Cx, shots: Vec<(String, IpAddr, Shot)>, nonces: &mut Nonces) {
                     cx.fact(&name, Outcome::broken(format!("cannot become user {uid}: {end:?}")));
                 }
             }
+            Shot::UdpMarked(mark, port) => {
+                let (outcome, sent) = marked((dst, port).into(), &nonce, mark);
+                cx.sent(&name, outcome, sent);
+            }
             Shot::Tcp(port) => {
                 let hello = format!("{nonce}\r\n").into_bytes();
                 match TcpTry::start((dst, port).into(), nonce.clone(), hello) {
@@ -299,6 +483,25 @@ fn fire(cx: &mut Cx, shots: Vec<(String, IpAddr, Shot)>, nonces: &mut Nonces) {
     for (name, (outcome, sent)) in names.into_iter().zip(net::settle(tries, Duration::from_millis(1200))) {
         cx.sent(&name, outcome, sent);
     }
+}
+
+/// A datagram, three times, from a socket with a mark.
+fn marked(to: SocketAddr, nonce: &str, mark: u32) -> (Outcome, Sent) {
+    let mut sent = net::sent(net::UDP, to, nonce);
+    let made = net::socket(to, libc::SOCK_DGRAM, 0).and_then(|fd| {
+        let len = size_of::<u32>() as libc::socklen_t;
+        let p = (&raw const mark).cast();
+        // SAFETY: the pointer is valid for `len` bytes.
+        let r = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MARK, p, len) };
+        sys::check(r.into()).map(|_| fd)
+    });
+    let fd = match made {
+        Ok(fd) => fd,
+        Err(e) => return (Outcome::broken(format!("a socket with SO_MARK: {e}")), sent),
+    };
+    let result = (0..3).try_for_each(|_| net::send_to(&fd, nonce.as_bytes(), to));
+    sent.sport = net::local_port(&fd);
+    (sys::attempt(result, format!("3 datagrams with mark {mark} to {to}")), sent)
 }
 
 /// Nobody waits for answers here: a datagram that was sent is an attempt that was made.
@@ -335,7 +538,7 @@ fn install(cx: &mut Cx) {
 fn ports(shot: Shot) -> (u8, u16) {
     match shot {
         Shot::Tcp(p) => (net::TCP, p),
-        Shot::Udp(p) | Shot::UdpOnce(p) | Shot::UdpAs(_, p) => (net::UDP, p),
+        Shot::Udp(p) | Shot::UdpOnce(p) | Shot::UdpAs(_, p) | Shot::UdpMarked(_, p) => (net::UDP, p),
     }
 }
 
@@ -345,10 +548,12 @@ mod tests {
 
     #[test]
     fn every_rule_is_about_one_destination_and_tells_hit_from_miss() {
-        for rule in RULES {
-            assert!(rule.commands.iter().all(|c| c.contains("-d {dst}")), "{}", rule.id);
-            let by_user = matches!(rule.hit, Shot::UdpAs(..));
-            assert!(by_user || ports(rule.hit) != ports(rule.miss), "{}", rule.id);
+        for rule in RULES.iter().chain(MORE_RULES) {
+            // Rules of a chain of its own are reached by the jump alone.
+            let own = |c: &&str| c.contains("-N AWFP-") || c.contains("-A AWFP-");
+            assert!(rule.commands.iter().all(|c| own(c) || c.contains("-d {dst}")), "{}", rule.id);
+            let by_sender = matches!(rule.hit, Shot::UdpAs(..) | Shot::UdpMarked(..));
+            assert!(by_sender || ports(rule.hit) != ports(rule.miss), "{}", rule.id);
         }
     }
 }

@@ -25,6 +25,12 @@ pub(crate) const PROBES: &[Probe] = &[
         specs: &["awf", "unlimited"],
         ask: readonly,
     },
+    Probe {
+        id: "procfs.path",
+        about: "each masked path read, each read-only path opened for writing",
+        specs: &["awf", "unlimited"],
+        ask: paths,
+    },
 ];
 
 fn mount(cx: &mut Cx) {
@@ -162,4 +168,45 @@ fn readonly(cx: &mut Cx) {
         },
     );
     cx.fact("paths", Outcome::value(format!("writable: {writable:?}; refused: {refused:?}; absent: {absent:?}")));
+}
+
+/// Fact and path of what is read.
+const READ: &[(&str, &str)] = &[
+    ("kcore", "/proc/kcore"),
+    ("keys", "/proc/keys"),
+    ("timer-list", "/proc/timer_list"),
+    ("sched-debug", "/proc/sched_debug"),
+    ("latency-stats", "/proc/latency_stats"),
+    ("acpi", "/proc/acpi"),
+    ("asound", "/proc/asound"),
+    ("scsi", "/proc/scsi"),
+    ("firmware", "/sys/firmware"),
+];
+
+/// Fact and path of what is opened for writing. Nothing is ever written to any of them.
+const OPENED: &[(&str, &str)] = &[
+    ("sysrq-trigger", "/proc/sysrq-trigger"),
+    ("core-pattern", "/proc/sys/kernel/core_pattern"),
+    ("modprobe", "/proc/sys/kernel/modprobe"),
+    ("binfmt-misc", "/proc/sys/fs/binfmt_misc/register"),
+    ("swappiness", "/proc/sys/vm/swappiness"),
+    ("irq", "/proc/irq/default_smp_affinity"),
+    ("bus", "/proc/bus/pci/00/00.0"),
+];
+
+fn paths(cx: &mut Cx) {
+    for (name, path) in READ {
+        cx.fact(
+            name,
+            match content(path) {
+                Ok(true) => Outcome::allowed(format!("{path} can be read")),
+                Ok(false) => Outcome::refused("empty", *path),
+                Err(e) => sys::refused(&e, *path),
+            },
+        );
+    }
+    for (name, path) in OPENED {
+        let opened = OpenOptions::new().write(true).open(path);
+        cx.fact(name, sys::attempt(opened, format!("open {path} for writing")));
+    }
 }

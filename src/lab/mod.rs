@@ -247,7 +247,7 @@ impl Ground {
             return Err(Error::Bug("the helper told no hardware addresses".to_owned()));
         };
         let address = layout.witness(1);
-        let (allowed, denied) = (IpAddr::from(layout.allowed()), IpAddr::from(layout.witness(11)));
+        let (allowed, denied) = (IpAddr::from(layout.allowed()), IpAddr::from(layout.witness(240)));
         let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
         witness
             .ask(Ask::Witness {
@@ -266,7 +266,7 @@ impl Ground {
                     ("*.private.allowed.awf-probe.test".to_owned(), loopback),
                     // Another address than the allowed ones': a packet to it is a way past the list.
                     ("*.denied.awf-probe.test".to_owned(), denied),
-                    ("*.exfil.awf-probe.test".to_owned(), layout.witness(12).into()),
+                    ("*.exfil.awf-probe.test".to_owned(), layout.witness(241).into()),
                 ],
             })
             .await?;

@@ -53,15 +53,24 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
     }
     let mut asks: Vec<Ask> =
         all().filter(|p| p.specs.contains(&name)).map(|p| ask(p.id, "", &params, Value::Null)).collect();
+    let mut alone = Vec::new();
     if name.starts_with("netfilter") {
         let proxy = cx.proxy_target();
-        for (backend, base) in [("legacy", 60), ("nft", 80)] {
-            let more = json!({"backend": backend, "base": cx.layout.witness(base).to_string(), "proxy": proxy});
-            asks.push(ask("netfilter", backend, &params, more));
+        let at = |n: u8| cx.layout.witness(n).to_string();
+        for (backend, base, more, local) in [("legacy", 60, 11, 3), ("nft", 80, 32, 72)] {
+            let mut given = json!({"backend": backend, "base": at(base), "proxy": proxy, "local": at(local)});
+            if name == "netfilter" {
+                given["more"] = Value::from(at(more));
+                alone.push(ask("netlocal", backend, &params, given.clone()));
+            }
+            asks.push(ask("netfilter", backend, &params, given));
         }
         asks.push(ask("battery", "", &params, Value::Null));
     }
-    let end = agent.run(name.starts_with("netfilter"), asks).await;
+    let mut end = agent.run(name.starts_with("netfilter"), asks).await;
+    if end == BatchEnd::Finished && !alone.is_empty() {
+        end = agent.run(false, alone).await;
+    }
     if name == "plain" {
         host_side(cx, &agent).await;
     }

@@ -13,7 +13,7 @@ use bollard::{
     container::LogOutput,
     models::{
         ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
-        NetworkConnectRequest, NetworkingConfig,
+        NetworkConnectRequest, NetworkingConfig, ResourcesUlimits,
     },
     query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder},
 };
@@ -260,6 +260,12 @@ impl Docker {
             pids_limit: spec.pids,
             cpu_shares: spec.cpu_shares,
             nano_cpus: spec.cpu_milli.map(|m| m * 1_000_000),
+            memory_reservation: spec.extra.reservation,
+            cpuset_cpus: spec.extra.cpuset.map(str::to_owned),
+            shm_size: spec.extra.shm,
+            oom_score_adj: spec.extra.oom_score_adj,
+            ulimits: Some(spec.extra.ulimits.iter().map(ulimit).collect()),
+            sysctls: Some(spec.extra.sysctls.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()),
             mounts: Some(mounts(common, spec)),
             tmpfs: Some(tmpfs(spec)),
             // With a network of its own a container without this would be given the host's resolvers.
@@ -291,6 +297,10 @@ impl Docker {
             ..Default::default()
         }
     }
+}
+
+fn ulimit((name, limit): &(&str, i64)) -> ResourcesUlimits {
+    ResourcesUlimits { name: Some((*name).to_owned()), soft: Some(*limit), hard: Some(*limit) }
 }
 
 fn endpoint(address: IpAddr, aliases: &[String]) -> EndpointSettings {
@@ -343,11 +353,24 @@ fn mounts(common: &Common, spec: &Spec) -> Vec<Mount> {
         }
         mounts.push(bind("/dev/null", "/host/home/agent/.netrc".to_owned()));
     }
+    for (source, target) in &spec.extra.binds {
+        mounts.push(Mount { read_only: Some(*source != "/dev/null"), ..bind(source, target.clone()) });
+    }
+    for (target, read_only) in &spec.extra.volume {
+        mounts.push(Mount {
+            typ: Some(MountType::VOLUME),
+            source: Some(common.volume.clone()),
+            target: Some((*target).to_owned()),
+            read_only: Some(*read_only),
+            ..Default::default()
+        });
+    }
     mounts
 }
 
 fn tmpfs(spec: &Spec) -> HashMap<String, String> {
-    let mut all = HashMap::new();
+    let own = |(path, options): &(&str, &str)| ((*path).to_owned(), (*options).to_owned());
+    let mut all: HashMap<String, String> = spec.extra.tmpfs.iter().map(own).collect();
     let root = match spec.toolbox {
         Toolbox::None => return all,
         Toolbox::Root => "",

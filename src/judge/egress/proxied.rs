@@ -182,7 +182,8 @@ impl Look<'_> {
     /// What the proxy decided about this attempt: its target has the nonce, or is what the guest asked for.
     fn decisions(&self, seen: &Seen) -> impl Iterator<Item = &DecisionLine> {
         let (sent, address) = (seen.fact.sent.clone(), seen.address);
-        self.record.decisions.iter().filter(move |d| {
+        let to = sent.as_ref().map(|s| s.dst.to_string()).unwrap_or_default();
+        self.record.decisions.iter().filter(move |d| Some(d.client) == address).filter(move |d| {
             sent.as_ref().is_some_and(|sent| {
                 let nonce = !sent.nonce.is_empty() && d.target.to_ascii_lowercase().contains(&sent.nonce);
                 let target = !sent.target.is_empty()
@@ -190,8 +191,8 @@ impl Look<'_> {
                         t == sent.target || t.strip_prefix(&sent.target).is_some_and(|rest| rest.starts_with(':'))
                     });
                 // Squid writes an address in any spelling with dots; the destination is the attempt's own.
-                let dst = d.target.split([' ', '/', ':']).any(|part| part == sent.dst.to_string());
-                Some(d.client) == address && (nonce || target || dst)
+                let dst = d.target.split([' ', '/', ':']).any(|part| part == to);
+                nonce || target || dst
             })
         })
     }

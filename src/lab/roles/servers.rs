@@ -120,8 +120,8 @@ enum First {
 
 /// Looks at the first bytes without taking them, until they tell or time is up.
 async fn first_bytes(stream: &TcpStream, port: u16) -> First {
-    // Where the client always speaks first, a slow one is given more time: a banner would spoil its answer.
-    let patience = if matches!(port, 80 | 443) { PATIENCE * 5 } else { PATIENCE };
+    // HTTP and the sidecar's ports: the client speaks first, and a banner would spoil a slow one's answer.
+    let patience = if matches!(port, 80 | 443 | 10_000..=10_004 | 11_000) { PATIENCE * 5 } else { PATIENCE };
     let end = Instant::now() + patience;
     let mut bytes = [0; 16];
     let mut seen = 0;
