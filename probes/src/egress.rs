@@ -154,7 +154,7 @@ pub enum Payload {
     HelloInTunnel,
     /// A redirect to a denied name, followed.
     Redirect,
-    /// Data on the connection that [`PROBES`]' `egress.hold` opened.
+    /// Data on the connection that `PROBES`' `egress.hold` opened.
     Held,
     /// An act of tampering, then a datagram.
     Tamper(Tampering),
