@@ -120,8 +120,9 @@ enum First {
 
 /// Looks at the first bytes without taking them, until they tell or time is up.
 async fn first_bytes(stream: &TcpStream, port: u16) -> First {
-    // HTTP and the sidecar's ports: the client speaks first, and a banner would spoil a slow one's answer.
-    let patience = if matches!(port, 80 | 443 | 10_000..=10_004 | 11_000) { PATIENCE * 5 } else { PATIENCE };
+    // HTTP, TLS and the sidecar's ports: the client speaks first, and a greeting would spoil a slow one's answer.
+    let greeted = !matches!(port, 80 | 443 | 10_000..=10_004 | 11_000);
+    let patience = if greeted { PATIENCE } else { IDLE };
     let end = Instant::now() + patience;
     let mut bytes = [0; 16];
     let mut seen = 0;
@@ -139,7 +140,11 @@ async fn first_bytes(stream: &TcpStream, port: u16) -> First {
             (_, Some(_)) => return First::Other,
         }
     }
-    if seen == 0 { First::Silence } else { First::Other }
+    match (seen, greeted) {
+        (0, true) => First::Silence,
+        (0, false) => First::End,
+        _ => First::Other,
+    }
 }
 
 const TLS_HANDSHAKE: u8 = 22;
