@@ -60,7 +60,9 @@ fn table_trials() -> Vec<Trial> {
             for (i, s) in table::SABOTEURS.iter().enumerate() {
                 let twice = table::SABOTEURS[..i].iter().any(|t| t.name == s.name);
                 let product = ["runc", "runsc", "crun", "kata", "youki"].iter().any(|p| s.name.starts_with(p));
-                if twice || product || !s.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-' || b.is_ascii_digit())
+                if twice
+                    || product
+                    || !s.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-' || b.is_ascii_digit())
                 {
                     return Err(format!("{}: a name is used once, is lower case and names no product", s.name));
                 }

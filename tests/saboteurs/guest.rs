@@ -112,7 +112,13 @@ fn pass_on(guest: File, lie: Lie) {
         let text = String::from_utf8_lossy(&line).into_owned();
         let said = match lie {
             Lie::Nothing | Lie::Swallow => vec![text],
-            Lie::Truncate => if n < 3 { vec![text] } else { return },
+            Lie::Truncate => {
+                if n < 3 {
+                    vec![text]
+                } else {
+                    return;
+                }
+            }
             Lie::Garbage if n % 3 == 2 => vec![text, "\u{0}\u{7f}{\"say\":\"fact\",\"batch\":1,\"fact\":{]".to_owned()],
             Lie::Mute | Lie::Flood | Lie::LongLine | Lie::Deep if n == 0 && lie == Lie::Mute => vec![],
             Lie::Mute => vec![],
@@ -121,7 +127,13 @@ fn pass_on(guest: File, lie: Lie) {
             Lie::Deep if n == 1 => vec!["[".repeat(100_000)],
             Lie::Garbage | Lie::Flood | Lie::LongLine | Lie::Deep => vec![text],
             Lie::Contradict => contradiction(&text).into_iter().chain([text]).collect(),
-            Lie::Forget(name) => if fact(&text).is_some_and(|f| f.ends_with(name)) { vec![] } else { vec![text] },
+            Lie::Forget(name) => {
+                if fact(&text).is_some_and(|f| f.ends_with(name)) {
+                    vec![]
+                } else {
+                    vec![text]
+                }
+            }
             Lie::Escapes => vec![escaped(&text)],
         };
         for line in said {

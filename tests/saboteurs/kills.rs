@@ -97,8 +97,7 @@ impl Kills {
     fn wrong(&self, s: &Saboteur) -> Vec<String> {
         let Some((cells, reference)) = self.measured.get(s.name) else { return vec!["was not measured".to_owned()] };
         let mut wrong = Vec::new();
-        let globs: Vec<_> =
-            s.breaks.iter().map(|(g, v)| (*g, Glob::new(g).map(|g| g.compile_matcher()), *v)).collect();
+        let globs: Vec<_> = s.breaks.iter().map(|(g, v)| (*g, Glob::new(g).map(|g| g.compile_matcher()), *v)).collect();
         let mut hit: BTreeSet<&str> = BTreeSet::new();
         for (cell, now) in cells {
             let Some(then) = reference.get(cell) else {
@@ -171,11 +170,12 @@ impl Kills {
     /// A trial for each saboteur, and those about all of them.
     pub(crate) fn trials(self) -> Vec<Trial> {
         let mut trials = Vec::new();
-        let mut one = |name: String, wrong: Vec<String>| {
-            trials.push(Trial::test(name, move || {
-                if wrong.is_empty() { Ok(()) } else { Err(Failed::from(wrong.join("\n"))) }
-            }));
-        };
+        let mut one =
+            |name: String, wrong: Vec<String>| {
+                trials.push(Trial::test(name, move || {
+                    if wrong.is_empty() { Ok(()) } else { Err(Failed::from(wrong.join("\n"))) }
+                }));
+            };
         for s in SABOTEURS.iter().filter(|s| {
             self.measured.contains_key(s.name) || self.failures.iter().any(|(names, _)| names.contains(&s.name))
         }) {
@@ -221,8 +221,13 @@ fn read(report: &Value, runtime: &str, own: &str) -> BTreeMap<String, (String, S
 fn compared(report: &Value, own: &str, mine: &BTreeMap<String, (String, String)>) -> Cells {
     let reference = read(report, REFERENCE, own);
     let same = |cell: &str| {
-        let as_default = cell.replace("@netns-init-own", "@netns-init").replace("@init=self", &format!("@init={REFERENCE}"));
-        reference.get(cell).filter(|_| !cell.contains("@init=self")).or_else(|| reference.get(&as_default)).map(|(v, _)| v.clone())
+        let as_default =
+            cell.replace("@netns-init-own", "@netns-init").replace("@init=self", &format!("@init={REFERENCE}"));
+        reference
+            .get(cell)
+            .filter(|_| !cell.contains("@init=self"))
+            .or_else(|| reference.get(&as_default))
+            .map(|(v, _)| v.clone())
     };
     mine.keys().filter_map(|c| Some((c.clone(), same(c)?))).collect()
 }

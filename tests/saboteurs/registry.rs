@@ -150,7 +150,10 @@ fn wait(wanted: impl Fn(&Map<String, Value>) -> bool) -> Result<(), String> {
             return Ok(());
         }
         if begun.elapsed() > Duration::from_secs(20) {
-            return Err(format!("the engine's list of runtimes is not as asked for: {}", String::from_utf8_lossy(&out.stdout)));
+            return Err(format!(
+                "the engine's list of runtimes is not as asked for: {}",
+                String::from_utf8_lossy(&out.stdout)
+            ));
         }
         std::thread::sleep(Duration::from_millis(50));
     }

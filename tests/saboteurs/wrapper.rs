@@ -41,7 +41,8 @@ pub(crate) fn called_as(argv0: &str) -> Option<String> {
 pub(crate) fn main(name: &str, args: &[String]) -> ExitCode {
     let Some(saboteur) = table::find(name) else { return complain(&format!("no saboteur is called {name}")) };
     let command = args.iter().find(|a| COMMANDS.contains(&a.as_str())).cloned().unwrap_or_default();
-    let bundle = option(args, "--bundle").or_else(|| option(args, "-b")).map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let bundle =
+        option(args, "--bundle").or_else(|| option(args, "-b")).map_or_else(|| PathBuf::from("."), PathBuf::from);
     let path = bundle.join("config.json");
     // The shim calls from inside the bundle; `--version` and the like are called from anywhere.
     let config = fs::read(&path).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or(Value::Null);
