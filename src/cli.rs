@@ -275,6 +275,8 @@ pub struct DiffArgs {
     /// text, markdown or json.
     #[arg(long, default_value = "text", value_name = "FORMAT")]
     pub format: String,
+}
+
 /// How a selection is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum SelectFormat {
