@@ -466,7 +466,7 @@ fn real() -> (Vec<Source>, u64) {
     let d = &TABLES.data;
     let mut sources = Vec::new();
     for name in ["runc", "runsc", "runsc-hostnet", "runsc-raw"] {
-        let place = format!("reports/samples/selection/journals/{name}.jsonl");
+        let place = format!("reports/samples/journals/{name}.jsonl");
         let events = journal::read(&in_repo(&place)).expect("a journal");
         let mut matrix = judge(&events, &d.catalogue, &d.models, &d.products);
         // The journals are renewed on different days; what was set on the host in between is not this test's business.
