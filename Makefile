@@ -23,7 +23,7 @@ build:
 
 # Renews every generated file: ids, verdicts, schema, sample reports, docs. Needs no engine; journals are left alone.
 generate:
-	AWF_PROBE_RENEW=1 $(CARGO) test --release --locked --workspace --lib --test catalogue --test golden --test generated -- \
+	AWF_PROBE_RENEW=1 $(CARGO) test --release --locked --workspace --lib --test catalogue --test golden --test generated --test select -- \
 	  ids_are_never_removed verdicts_of_the_golden up_to_date
 
 lint:

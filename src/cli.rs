@@ -63,6 +63,19 @@ pub enum Command {
         after_help = "Examples:\n  awf-probe diff old/report.json new/report.json\n  awf-probe diff old/journal.jsonl new --fail-on any --format markdown\n\nExit codes: 0 nothing that --fail-on names, 1 something, 2 usage, 4 unreadable journal."
     )]
     Diff(DiffArgs),
+    /// From reports to the runtime AWF should use, with reasons, or a refusal.
+    #[command(
+        after_help = "Examples:\n  awf-probe select target/awf-probe\n  awf-probe select --policy strict --explain report.json\n  awf-probe select --verify-host --format compose target/awf-probe\n  awf-probe select --rejudge target/awf-probe/journal.jsonl\n\nExit codes: 0 a runtime was chosen, 1 refused; see `awf-probe --help` for the others."
+    )]
+    Select(SelectArgs),
+    /// Select from what is known of this host, and measure only what no valid report is there for.
+    #[command(
+        after_help = "Examples:\n  awf-probe auto\n  awf-probe auto --policy strict --format json\n  awf-probe auto --runtime runc --runtime gvisor --format compose\n\nReports are kept in $XDG_CACHE_HOME/awf-probe and used again while host, engine, runtimes and catalogue are the same."
+    )]
+    Auto(AutoArgs),
+    /// Print runtimes as the JSON of a GitHub strategy.matrix.
+    #[command(after_help = "Examples:\n  awf-probe ci-matrix\n  awf-probe ci-matrix --runtime runc --runtime runsc")]
+    CiMatrix(CiMatrixArgs),
     /// Check engine, kernel, helper, toolbox and every registered runtime, and say what to do.
     #[command(after_help = "Example:\n  awf-probe doctor")]
     Doctor,
@@ -262,6 +275,80 @@ pub struct DiffArgs {
     /// text, markdown or json.
     #[arg(long, default_value = "text", value_name = "FORMAT")]
     pub format: String,
+}
+
+/// How a selection is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SelectFormat {
+    /// For people.
+    Text,
+    /// selection.json.
+    Json,
+    /// AWF's configuration file.
+    AwfConfig,
+    /// The records of AWF's runtime registry.
+    Registry,
+    /// A Compose override for the agent.
+    Compose,
+}
+
+/// What is asked of the runtime to be chosen.
+#[derive(Clone, Debug, Args)]
+pub struct Asked {
+    /// default, strict, or a policy file.
+    #[arg(long, default_value = "default", value_name = "POLICY")]
+    pub policy: String,
+    /// A capability that must pass beside those of R1–R7; may be repeated.
+    #[arg(long, value_name = "ID")]
+    pub require: Vec<String>,
+    /// Reports older than this are not used, such as 90s, 30m, 24h or 7d. Default: the policy's.
+    #[arg(long, value_name = "DURATION")]
+    pub max_age: Option<String>,
+    /// How to print the answer.
+    #[arg(long, default_value = "text", value_name = "FORMAT")]
+    pub format: SelectFormat,
+    /// Print every cell that the answer rests on.
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// Arguments of `select`.
+#[derive(Debug, Args)]
+pub struct SelectArgs {
+    /// Folders or report.json of runs. Default: target/awf-probe.
+    #[arg(value_name = "REPORT")]
+    pub reports: Vec<PathBuf>,
+    /// What is asked of the runtime.
+    #[command(flatten)]
+    pub asked: Asked,
+    /// Compare the reports with this host as it is now.
+    #[arg(long)]
+    pub verify_host: bool,
+    /// Refuse a report without a MAC of this host beside it.
+    #[arg(long)]
+    pub require_mac: bool,
+    /// Judge this journal again and use its cells; may be repeated.
+    #[arg(long, value_name = "JOURNAL")]
+    pub rejudge: Vec<PathBuf>,
+}
+
+/// Arguments of `auto`.
+#[derive(Debug, Args)]
+pub struct AutoArgs {
+    /// A runtime to consider; may be repeated. Default: every registered one.
+    #[arg(long = "runtime", value_name = "NAME")]
+    pub runtimes: Vec<String>,
+    /// What is asked of the runtime.
+    #[command(flatten)]
+    pub asked: Asked,
+}
+
+/// Arguments of `ci-matrix`.
+#[derive(Debug, Args)]
+pub struct CiMatrixArgs {
+    /// A runtime; may be repeated, and needs no engine. Default: every registered one.
+    #[arg(long = "runtime", value_name = "NAME")]
+    pub runtimes: Vec<String>,
 }
 
 /// Arguments of `clean`.

@@ -1,6 +1,7 @@
 //! The runtimes of a host: what is registered, what it says it is, and which bytes stand behind it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Read,
     path::{Path, PathBuf},
@@ -9,11 +10,11 @@ use std::{
 };
 
 use awf_probe_matrix::{Fingerprint, RuntimeRow};
-use sha2::{Digest, Sha256};
 
 use crate::{
-    engine::docker::{Info, Registered, image::hex},
+    engine::docker::{Info, Registered},
     error::Error,
+    fingerprint::Hashes,
 };
 
 /// AWF's names for runtimes, and what they may be registered as, best first.
@@ -59,6 +60,19 @@ pub fn nearest(name: &str, words: &[String]) -> Option<String> {
     scored.filter(|(s, _)| *s > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, w)| w.clone())
 }
 
+/// The executable behind a runtime the engine was given no path for: the shim its name stands for.
+fn shim(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("io.containerd.")?.replace('.', "-");
+    located(&format!("containerd-shim-{rest}")).map(|p| p.display().to_string())
+}
+
+/// What stands behind a runtime of the engine.
+pub fn behind(name: &str, registered: Option<&Registered>, hashes: &mut Hashes) -> Fingerprint {
+    let path = registered.map(|r| r.path.clone()).filter(|p| !p.is_empty()).or_else(|| shim(name));
+    let args = registered.map(|r| r.args.clone()).unwrap_or_default();
+    fingerprint(&path.unwrap_or_default(), &args, hashes, 0)
+}
+
 /// A runtime's row: version, product, fingerprint.
 pub fn describe(name: &str, registered: Option<&Registered>) -> RuntimeRow {
     let mut row = RuntimeRow {
@@ -70,8 +84,8 @@ pub fn describe(name: &str, registered: Option<&Registered>) -> RuntimeRow {
         unusable: None,
         notes: vec![],
     };
+    row.fingerprint = behind(name, registered, &mut Hashes::default());
     let Some(registered) = registered else { return row };
-    row.fingerprint = fingerprint(&registered.path, &registered.args, 0);
     if let Some(version) = located(&registered.path).and_then(|p| version(&p)) {
         row.product = version.split_whitespace().next().unwrap_or("unknown").to_owned();
         row.version = version;
@@ -79,24 +93,41 @@ pub fn describe(name: &str, registered: Option<&Registered>) -> RuntimeRow {
     row
 }
 
-fn fingerprint(path: &str, args: &[String], depth: u8) -> Fingerprint {
-    let bytes = located(path).and_then(|p| fs::read(p).ok());
-    let sha256 = bytes.as_deref().map(|b| hex(&Sha256::digest(b))).unwrap_or_default();
-    let target = bytes.as_deref().filter(|_| depth < 3).and_then(wrapped);
+/// What stands behind a registered path, as far as this host has it.
+pub fn fingerprint(path: &str, args: &[String], hashes: &mut Hashes, depth: u8) -> Fingerprint {
+    let located = located(path);
+    let sha256 = located.as_deref().and_then(|p| hashes.of(p)).unwrap_or_default();
+    let script = located.as_deref().and_then(script);
+    let target = script.as_deref().filter(|_| depth < 3).and_then(wrapped);
+    let mut files = BTreeMap::new();
+    let words = script.iter().flat_map(|s| s.split(|c: char| c.is_whitespace() || "\"'=;".contains(c)));
+    let words = words.chain(args.iter().flat_map(|a| a.split('=')));
+    for word in words.filter(|w| w.starts_with('/') && Some(*w) != target.as_deref()) {
+        // Programs a script calls by path count like its configuration: they decide what runs.
+        if Path::new(word).is_file()
+            && let Some(hash) = hashes.of(Path::new(word))
+        {
+            files.insert(word.to_owned(), hash);
+        }
+    }
     Fingerprint {
         path: path.to_owned(),
         sha256,
         args: args.to_vec(),
-        wraps: target.map(|t| Box::new(fingerprint(&t, &[], depth + 1))),
+        files,
+        wraps: target.map(|t| Box::new(fingerprint(&t, &[], hashes, depth + 1))),
     }
 }
 
+/// The text of a script; `None` for anything else.
+fn script(path: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    fs::File::open(path).ok()?.take(64 * 1024 + 1).read_to_end(&mut head).ok()?;
+    (head.starts_with(b"#!") && head.len() <= 64 * 1024).then(|| String::from_utf8_lossy(&head).into_owned())
+}
+
 /// What a wrapper script hands over to: its own declaration, or the path its last `exec` names.
-fn wrapped(bytes: &[u8]) -> Option<String> {
-    if !bytes.starts_with(b"#!") || bytes.len() > 64 * 1024 {
-        return None;
-    }
-    let text = String::from_utf8_lossy(bytes);
+fn wrapped(text: &str) -> Option<String> {
     let declared = text.lines().find_map(|l| {
         l.strip_prefix("# awf-probe-wrapper:")?.split_whitespace().find_map(|w| w.strip_prefix("target="))
     });
@@ -152,11 +183,11 @@ mod tests {
 
     #[test]
     fn a_wrapper_says_what_it_wraps() {
-        let declared = b"#!/bin/sh\n# awf-probe-wrapper: target=/usr/bin/runsc reason=x\nexec foo\n";
+        let declared = "#!/bin/sh\n# awf-probe-wrapper: target=/usr/bin/runsc reason=x\nexec foo\n";
         assert_eq!(wrapped(declared).as_deref(), Some("/usr/bin/runsc"));
-        let plain = b"#!/bin/sh\nset -e\nexec \"/opt/bin/runsc\" --debug \"$@\"\n";
+        let plain = "#!/bin/sh\nset -e\nexec \"/opt/bin/runsc\" --debug \"$@\"\n";
         assert_eq!(wrapped(plain).as_deref(), Some("/opt/bin/runsc"));
-        assert_eq!(wrapped(b"\x7fELF"), None);
+        assert_eq!(wrapped("#!/bin/sh\necho hello\n"), None);
     }
 
     #[test]

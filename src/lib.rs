@@ -9,6 +9,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod extra;
+pub mod fingerprint;
 pub mod inventory;
 pub mod journal;
 pub mod judge;

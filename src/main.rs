@@ -33,6 +33,9 @@ fn main() -> ExitCode {
         | Command::Judge(_)
         | Command::Egress(_)
         | Command::Diff(_)
+        | Command::Select(_)
+        | Command::Auto(_)
+        | Command::CiMatrix(_)
         | Command::Doctor
         | Command::Clean(_) => {
             return harness(cli);

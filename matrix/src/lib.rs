@@ -11,6 +11,7 @@ pub mod coverage;
 mod matrix;
 mod outcome;
 mod requirement;
+pub mod select;
 mod tables;
 mod verdict;
 
@@ -23,5 +24,6 @@ pub use matrix::{
 };
 pub use outcome::{Fact, Outcome, Sent};
 pub use requirement::{Requirement, RequirementCell, RequirementResult, Standing, assess, assess_under};
+pub use select::Mitigation;
 pub use tables::{InitUnder, Model, ModelNetwork, Product, models, products};
 pub use verdict::Verdict;

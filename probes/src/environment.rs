@@ -149,7 +149,9 @@ fn capabilities(cx: &mut Cx) {
     cx.fact(
         "sethostname",
         in_a_child(|| {
-            let name = std::env::var("HOSTNAME").unwrap_or_else(|_| "awf-probe".to_owned());
+            // The name it has already: under a runtime without a UTS namespace it would be the host's.
+            let uname = rustix::system::uname();
+            let name = uname.nodename().to_bytes();
             // SAFETY: the buffer is valid for its length.
             check(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }.into()).map(drop)
         }),

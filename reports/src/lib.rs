@@ -12,6 +12,7 @@ mod jsonl;
 mod junit;
 mod markdown;
 mod sarif;
+pub mod selection;
 mod table;
 mod tap;
 mod text;

@@ -10,6 +10,8 @@ use crate::{
     error::{Error, Exit},
 };
 
+pub mod auto;
+pub mod ci_matrix;
 pub mod clean;
 pub mod coverage;
 pub mod diff;
@@ -19,6 +21,7 @@ pub mod explain;
 pub mod judge;
 pub mod list;
 pub mod run;
+pub mod select;
 pub mod surprises;
 mod timings;
 
@@ -33,6 +36,9 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Judge(args) => judge::run(args).await,
         Command::Egress(args) => egress::run(args).await,
         Command::Diff(args) => diff::run(&args),
+        Command::Auto(args) => auto::run(args).await,
+        Command::CiMatrix(args) => ci_matrix::run(args).await,
+        Command::Select(args) => select::run(args).await,
         Command::Doctor => doctor::run().await,
         Command::Clean(args) => clean::run(&args).await,
         Command::Guest | Command::GuestOnce { .. } | Command::Role { .. } => {

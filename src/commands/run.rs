@@ -435,7 +435,7 @@ fn write_reports(dir: &Path, matrix: &Matrix, data: &Data, events: &[Event]) -> 
         let output = crate::cli::Output { format: "json".to_owned(), full: false, only_bad: false };
         rendered(m, data, &output, Format::Json)
     };
-    write(&dir.join("report.json"), json(matrix)?.as_bytes())?;
+    write_sealed(&dir.join("report.json"), json(matrix)?.as_bytes())?;
     if matrix.runtimes.len() < 2 {
         return Ok(());
     }
@@ -444,7 +444,7 @@ fn write_reports(dir: &Path, matrix: &Matrix, data: &Data, events: &[Event]) -> 
         fs::create_dir_all(&own).map_err(|e| Error::unwritable(&own, &e))?;
         let part = of_runtime(events, &row.name);
         let judged = judge(&part, &data.catalogue, &data.models, &data.products);
-        write(&own.join("report.json"), json(&judged)?.as_bytes())?;
+        write_sealed(&own.join("report.json"), json(&judged)?.as_bytes())?;
         let mut lines = Vec::new();
         for event in &part {
             lines.extend(serde_json::to_vec(event).map_err(|e| Error::Bug(e.to_string()))?);
@@ -453,6 +453,23 @@ fn write_reports(dir: &Path, matrix: &Matrix, data: &Data, events: &[Event]) -> 
         write(&own.join("journal.jsonl"), &lines)?;
     }
     Ok(())
+}
+
+/// A report with its MAC beside it. Without a key (no home, a folder that cannot be written) it has none, and says so.
+fn write_sealed(path: &PathBuf, bytes: &[u8]) -> Result<(), Error> {
+    write(path, bytes)?;
+    let beside = crate::fingerprint::mac_path(path);
+    match crate::fingerprint::mac(bytes) {
+        Ok(mac) => write(&beside, format!("{mac}\n").as_bytes()),
+        Err(e) => {
+            note(&format!("the report has no MAC: {e}"));
+            // One of an earlier report would call this one edited.
+            match fs::remove_file(&beside) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::unwritable(&beside, &e)),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        }
+    }
 }
 
 fn write(path: &PathBuf, bytes: &[u8]) -> Result<(), Error> {

@@ -104,7 +104,7 @@ macro_rules! same {
     })* };
 }
 
-same!(String, bool, u64, usize, BTreeMap<String, u64>);
+same!(String, bool, u64, usize, BTreeMap<String, u64>, BTreeMap<String, String>);
 
 impl<D, W: Wire<D>> Wire<Vec<D>> for Vec<W> {
     fn of(domain: &Vec<D>) -> Self {
@@ -172,10 +172,10 @@ fields! {
         timings_ms = timings,
     }
     HostV1 = Host {
-        kernel, os, arch, engine, api, cgroup, cgroup_driver, default_runtime, security, engine_id, cpus,
+        kernel, os, arch, engine, api, cgroup, cgroup_driver, default_runtime, security, engine_id, cpus, settings,
     }
     RuntimeV1 = RuntimeRow { name, version, product, fingerprint, class, unusable, notes }
-    FingerprintV1 = Fingerprint { path, sha256, args, wraps }
+    FingerprintV1 = Fingerprint { path, sha256, args, files, wraps }
     CellV1 = Cell { id, runtime, model, backend, verdict, reason, result, evidence }
     SightingV1 = Sighting { source, saw, journal_line }
     RequirementV1 = RequirementResult { id, runtime, model, standing, because, rests_on }

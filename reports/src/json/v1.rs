@@ -102,6 +102,9 @@ pub struct HostV1 {
     pub engine_id: String,
     /// CPUs of the host.
     pub cpus: u64,
+    /// Settings of engine and firewall that verdicts depend on, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
 }
 
 /// A runtime.
@@ -136,6 +139,9 @@ pub struct FingerprintV1 {
     pub sha256: String,
     /// Arguments as registered.
     pub args: Vec<String>,
+    /// SHA-256 by path of the files that arguments or a wrapper script name, and of what its sandboxes really ran.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
     /// Of a wrapper script: the executable it hands over to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wraps: Option<Box<Self>>,

@@ -127,6 +127,7 @@ fn build(catalogue: &Catalogue, names: &[&str]) -> Matrix {
             cgroup_driver: "systemd".to_owned(),
             default_runtime: "runc".to_owned(),
             cpus: 8,
+            settings: std::collections::BTreeMap::new(),
             ..Host::default()
         },
         runtimes: names.iter().map(|n| row(n)).collect(),

@@ -86,6 +86,7 @@ impl Docker {
             security: info.security_options.unwrap_or_default(),
             engine_id: text(info.id),
             cpus: info.ncpu.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+            settings: crate::fingerprint::settings(),
         };
         let runtimes = info.runtimes.unwrap_or_default().into_iter().map(|(name, r)| {
             (name, Registered { path: r.path.unwrap_or_default(), args: r.runtime_args.unwrap_or_default() })
