@@ -64,6 +64,7 @@ impl Extra {
                 ("fsize", 1 << 20),
                 ("core", 0),
                 ("memlock", 16 << 10),
+                ("data", 64 << 20),
                 ("stack", 1 << 20),
             ],
             shm: Some(4 << 20),

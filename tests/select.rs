@@ -478,7 +478,7 @@ fn real() -> (Vec<Source>, u64) {
 }
 
 #[test]
-fn formats_of_real_journals() {
+fn formats_of_real_journals_are_up_to_date() {
     let (sources, now) = real();
     let policy = policy("default");
     let year = Some(365 * 86_400);

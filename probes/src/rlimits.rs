@@ -33,8 +33,23 @@ fn ulimit(cx: &mut Cx) {
     for (name, kib) in [("memlock.small", 8), ("memlock", 64)] {
         cx.fact(name, attempt(lock(kib * 1024), format!("mlock of {kib} KiB")));
     }
+    for (name, mib) in [("data.small", 8), ("data", 128)] {
+        cx.fact(name, attempt(map(mib << 20), format!("a private mapping of {mib} MiB")));
+    }
     cx.fact("stack.small", stack(128));
     cx.fact("stack", stack(3 * 1024));
+}
+
+/// Maps memory that counts as data: private and writable. It is not touched, so no memory limit sees it.
+fn map(bytes: usize) -> io::Result<()> {
+    let (at, prot) = (std::ptr::null_mut(), libc::PROT_READ | libc::PROT_WRITE);
+    // SAFETY: a new mapping at an address of the kernel's choice, unmapped again below.
+    let mapped = unsafe { libc::mmap(at, bytes, prot, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
+    if mapped == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: mapped above, with this length; nothing refers to it.
+    check(unsafe { libc::munmap(mapped, bytes) }.into()).map(drop)
 }
 
 fn nofile() -> Outcome {

@@ -54,8 +54,6 @@ pub enum Effect {
     NetRaw,
     /// RLIMIT_NPROC in place of the pids limit.
     NprocLimit,
-    /// RLIMIT_DATA below the memory limit.
-    DataLimit,
     /// A chain on the host.
     HostRules,
 }

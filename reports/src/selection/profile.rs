@@ -71,7 +71,6 @@ pub(super) fn profile(candidate: &Candidate, proved: &Proved, default_runtime: &
         pids_limit: (!nproc).then_some(PIDS),
         nproc_limit: nproc.then_some(PIDS),
         memory_limit: MEMORY,
-        data_limit: proved.has(Effect::DataLimit).then_some(MEMORY / 8 * 7),
         runtime_arguments: candidate.row.fingerprint.args.clone(),
     }
 }
@@ -108,9 +107,6 @@ pub(super) fn awf(candidate: &Candidate, proved: &Proved, profile: &ProfileV1, d
             container.insert("pidsLimit".to_owned(), json!(PIDS_BACKSTOP));
             notes.push("AWF can raise its pids limit but not set RLIMIT_NPROC; use the Compose override".to_owned());
         }
-    }
-    if profile.data_limit.is_some() {
-        notes.push("AWF cannot set RLIMIT_DATA; use the Compose override".to_owned());
     }
     if profile.static_dns {
         notes.push("AWF always writes nameserver 127.0.0.11 to resolv.conf; use the Compose override".to_owned());
@@ -170,15 +166,9 @@ pub fn compose(candidate: &Candidate, proved: &Proved, profile: &ProfileV1, at: 
         "pids_limit": profile.pids_limit.map_or(-1, |n| i64::try_from(n).unwrap_or(-1)),
         "cpu_shares": 1024,
     });
-    let mut ulimits = Map::new();
-    for (name, limit) in [("nproc", profile.nproc_limit), ("data", profile.data_limit)] {
-        if let Some(n) = limit {
-            ulimits.insert(name.to_owned(), json!({"soft": n, "hard": n}));
-        }
-    }
     if let Some(object) = agent.as_object_mut() {
-        if !ulimits.is_empty() {
-            object.insert("ulimits".to_owned(), Value::Object(ulimits));
+        if let Some(n) = profile.nproc_limit {
+            object.insert("ulimits".to_owned(), json!({"nproc": {"soft": n, "hard": n}}));
         }
         if profile.static_hosts {
             let hosts: Vec<String> = at.hosts.iter().map(|(n, a)| format!("{n}:{a}")).collect();

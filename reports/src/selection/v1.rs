@@ -159,9 +159,6 @@ pub struct ProfileV1 {
     pub nproc_limit: Option<u64>,
     /// Memory limit of the sandbox in bytes.
     pub memory_limit: u64,
-    /// RLIMIT_DATA of each process in bytes, where the sandbox must not reach its limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data_limit: Option<u64>,
     /// Arguments with which the runtime must stay registered.
     pub runtime_arguments: Vec<String>,
 }
