@@ -7,6 +7,7 @@ mod diff;
 pub mod docs;
 mod format;
 mod github;
+mod html;
 mod json;
 mod jsonl;
 mod junit;
@@ -73,6 +74,7 @@ pub fn render(matrix: &Matrix, catalogue: &Catalogue, format: Format, style: Sty
         Format::Table => table::render(matrix, catalogue, style),
         Format::Json => json::render(matrix, catalogue),
         Format::Markdown => markdown::render(matrix, catalogue, style),
+        Format::Html => html::render(matrix, catalogue, style),
         Format::Jsonl => jsonl::render(matrix, catalogue),
         Format::Junit => junit::render(matrix, catalogue, style),
         Format::Sarif => sarif::render(matrix, catalogue, style),
