@@ -12,6 +12,7 @@ mod json;
 mod jsonl;
 mod junit;
 mod markdown;
+mod merge;
 mod sarif;
 mod table;
 mod tap;
@@ -27,6 +28,7 @@ pub use json::{
     CapabilityV1, CellV1, ClassV1, CoverageV1, FingerprintV1, HostV1, KindV1, LeftoversV1, ReportV1, RequirementCellV1,
     RequirementV1, ResultV1, RunV1, RuntimeV1, SightingV1, StandingV1, ToolV1, VerdictV1, read, schema,
 };
+pub use merge::Merge;
 
 use awf_probe_matrix::{Catalogue, Matrix};
 
@@ -39,6 +41,9 @@ pub enum ReportError {
     /// The text is no JSON, or not the JSON of a report.
     #[error("not a report: {0}")]
     Json(#[from] serde_json::Error),
+    /// The bytes are no text.
+    #[error("not a report: {0}")]
+    Text(String),
     /// The text is longer than any report.
     #[error("a report of {bytes} bytes is over the limit of {limit} bytes")]
     TooLong {

@@ -4,6 +4,7 @@ mod diff;
 mod fixtures;
 mod html;
 mod machine;
+mod merge;
 
 use std::{env, fs, path::PathBuf};
 
