@@ -33,6 +33,9 @@ fn main() -> ExitCode {
         | Command::Judge(_)
         | Command::Egress(_)
         | Command::Diff(_)
+        | Command::Matrix(_)
+        | Command::Completions(_)
+        | Command::Man(_)
         | Command::Doctor
         | Command::Clean(_) => {
             return harness(cli);

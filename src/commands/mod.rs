@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Exit},
 };
 
+pub mod baseline;
 pub mod clean;
 pub mod coverage;
 pub mod diff;
@@ -18,7 +19,9 @@ pub mod egress;
 pub mod explain;
 pub mod judge;
 pub mod list;
+pub mod matrix;
 pub mod run;
+pub mod shell;
 pub mod surprises;
 mod timings;
 
@@ -33,6 +36,9 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Judge(args) => judge::run(args).await,
         Command::Egress(args) => egress::run(args).await,
         Command::Diff(args) => diff::run(&args),
+        Command::Matrix(args) => matrix::run(&args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
         Command::Doctor => doctor::run().await,
         Command::Clean(args) => clean::run(&args).await,
         Command::Guest | Command::GuestOnce { .. } | Command::Role { .. } => {
