@@ -294,6 +294,44 @@ fn completions_and_man_pages_are_printed() {
     assert!(out.join("awf-probe.1").is_file() && out.join("awf-probe-run.1").is_file());
 }
 
+/// With a stand-in for awf-probe that exits as it is told and notes its arguments.
+#[test]
+fn the_action_fails_on_what_it_is_told_to() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("tempdir");
+    let stand_in = dir.path().join("awf-probe");
+    let script = "#!/bin/sh\necho \"$*\" >>\"$NOTES\"\n[ \"$1\" = run ] && exit \"$CODE\"\nexit 0\n";
+    std::fs::write(&stand_in, script).expect("write");
+    std::fs::set_permissions(&stand_in, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let notes = dir.path().join("notes");
+    let action = |fail_on: &str, code: &str, runtime: &str, policy: &str| {
+        drop(std::fs::remove_file(&notes));
+        let mut command = Command::new(root.join("scripts/action"));
+        command.arg(root).env("AWF_PROBE_BIN", &stand_in).env("RUNNER_TEMP", dir.path()).env("NOTES", &notes);
+        command.env("CODE", code).env("FAIL_ON", fail_on).env("RUNTIME", runtime).env("POLICY", policy);
+        command.env_remove("GITHUB_OUTPUT").env_remove("SETUP");
+        let output = command.output().expect("bash");
+        (output.status.code(), std::fs::read_to_string(&notes).unwrap_or_default())
+    };
+    for (fail_on, codes) in [
+        ("unknown", [0, 1, 2, 3, 4]),
+        ("broken", [0, 1, 2, 0, 4]),
+        ("regressions", [0, 1, 2, 3, 4]),
+        ("none", [0, 0, 2, 0, 4]),
+    ] {
+        for (code, expected) in codes.into_iter().enumerate() {
+            let (exit, _) = action(fail_on, &code.to_string(), "", "accepted.json");
+            assert_eq!(exit, Some(expected), "fail-on {fail_on}, awf-probe exits {code}");
+        }
+    }
+    assert_eq!(action("regressions", "0", "", ""), (Some(2), String::new()), "compared with nothing");
+    assert_eq!(action("nothing", "0", "", ""), (Some(2), String::new()), "no such word");
+    let (_, said) = action("regressions", "0", "runc runsc", "accepted.json");
+    assert!(said.starts_with("run --runtime runc --runtime runsc --baseline accepted.json --out "), "{said}");
+    assert!(action("none", "0", "all", "").1.starts_with("run --all --out "));
+}
+
 #[test]
 fn help_of_every_subcommand_has_examples_and_exit_codes() {
     let top = String::from_utf8_lossy(&probe(&["--help"], NOWHERE).stdout).into_owned();
