@@ -27,7 +27,7 @@ Exit codes:
 pub enum Command {
     /// Measure runtimes and judge them.
     #[command(
-        after_help = "Examples:\n  awf-probe run\n  awf-probe run --runtime runsc --out report\n  awf-probe run --all --only 'egress.*' --only 'netns.*'\n\nFormats: table, json, jsonl, markdown, junit, sarif, github, tap. Exit codes: see `awf-probe --help`."
+        after_help = "Examples:\n  awf-probe run\n  awf-probe run --runtime runsc --out report\n  awf-probe run --all --only 'egress.*' --only 'netns.*'\n  awf-probe run --runtime runsc --format html > report.html\n  awf-probe run --runtime runsc --baseline accepted/report.json\n\nFormats: table, json, jsonl, markdown, html, junit, sarif, github, tap. Exit codes: see `awf-probe --help`; with\n--baseline 1 only if something is worse than in the baseline, otherwise 0, or 3 for a run that did not end."
     )]
     Run(RunArgs),
     /// List the capabilities.
@@ -50,7 +50,7 @@ pub enum Command {
     Surprises(SurprisesArgs),
     /// Judge a journal again, without an engine.
     #[command(
-        after_help = "Examples:\n  awf-probe judge --from target/awf-probe/runsc/journal.jsonl\n  awf-probe judge --from journal.jsonl --format json"
+        after_help = "Examples:\n  awf-probe judge --from target/awf-probe/runsc/journal.jsonl\n  awf-probe judge --from journal.jsonl --format html > report.html\n\nExit codes: see `awf-probe --help`; with --baseline as `run` has them."
     )]
     Judge(JudgeArgs),
     /// Try every way out under every enforcement model, and show who gets out and how.
@@ -76,12 +76,27 @@ pub enum Command {
     /// Print runtimes as the JSON of a GitHub strategy.matrix.
     #[command(after_help = "Examples:\n  awf-probe ci-matrix\n  awf-probe ci-matrix --runtime runc --runtime runsc")]
     CiMatrix(CiMatrixArgs),
+    /// One matrix of the reports of many hosts: the same fingerprint merged, different hosts side by side.
+    #[command(
+        after_help = "Examples:\n  awf-probe matrix host-a host-b/report.json\n  awf-probe matrix --format markdown reports/*.json\n\nExit codes: 0 every report is part of it, 2 usage, 3 at least one was left out; each is named with the reason."
+    )]
+    Matrix(MatrixArgs),
     /// Check engine, kernel, helper, toolbox and every registered runtime, and say what to do.
     #[command(after_help = "Example:\n  awf-probe doctor")]
     Doctor,
     /// Remove what runs that were cut off have left.
     #[command(after_help = "Examples:\n  awf-probe clean\n  awf-probe clean --image")]
     Clean(CleanArgs),
+    /// Print the completions of a shell.
+    #[command(
+        after_help = "Examples:\n  awf-probe completions bash > /etc/bash_completion.d/awf-probe\n  awf-probe completions zsh > ~/.zfunc/_awf-probe\n  awf-probe completions fish > ~/.config/fish/completions/awf-probe.fish"
+    )]
+    Completions(CompletionsArgs),
+    /// Print the man page, of awf-probe or of a subcommand; or write all of them.
+    #[command(
+        after_help = "Examples:\n  awf-probe man | man -l -\n  awf-probe man run | man -l -\n  awf-probe man --out /usr/local/share/man/man1"
+    )]
+    Man(ManArgs),
     /// The half that runs inside a sandbox.
     #[command(hide = true)]
     Guest,
@@ -115,7 +130,7 @@ pub enum ProxyEngine {
 /// How to print a matrix.
 #[derive(Debug, Args)]
 pub struct Output {
-    /// table; json (report-v1), jsonl (its records, a line each); markdown; junit, sarif, tap; github (annotations, and
+    /// table; json (report-v1), jsonl (its records, a line each); markdown; html (one file for a browser); junit, sarif, tap; github (annotations, and
     /// in a GitHub job the step's summary).
     #[arg(long, default_value = "table", value_name = "FORMAT")]
     pub format: String,
@@ -172,6 +187,9 @@ pub struct RunArgs {
     /// Exit 0 when the measurement completed, whatever the verdicts.
     #[arg(long)]
     pub report_only: bool,
+    /// Compare with an earlier run (its folder, report.json or journal.jsonl), and exit 1 only on what is worse.
+    #[arg(long, value_name = "PATH")]
+    pub baseline: Option<PathBuf>,
     /// How to print the result.
     #[command(flatten)]
     pub output: Output,
@@ -246,6 +264,9 @@ pub struct JudgeArgs {
     /// journal.jsonl of a run.
     #[arg(long, value_name = "JOURNAL")]
     pub from: PathBuf,
+    /// Compare with an earlier run (its folder, report.json or journal.jsonl), and exit 1 only on what is worse.
+    #[arg(long, value_name = "PATH")]
+    pub baseline: Option<PathBuf>,
     /// How to print the result.
     #[command(flatten)]
     pub output: Output,
@@ -349,6 +370,38 @@ pub struct CiMatrixArgs {
     /// A runtime; may be repeated, and needs no engine. Default: every registered one.
     #[arg(long = "runtime", value_name = "NAME")]
     pub runtimes: Vec<String>,
+}
+
+/// Arguments of `matrix`.
+#[derive(Debug, Args)]
+pub struct MatrixArgs {
+    /// report.json files of `run --out`, or the folders that hold them.
+    #[arg(required = true, value_name = "REPORT")]
+    pub reports: Vec<PathBuf>,
+    /// text, markdown or json.
+    #[arg(long, default_value = "text", value_name = "FORMAT")]
+    pub format: String,
+    /// Cells that are the same everywhere, and controls, too.
+    #[arg(long)]
+    pub full: bool,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// A subcommand. Default: awf-probe itself.
+    #[arg(value_name = "COMMAND", conflicts_with = "out")]
+    pub command: Option<String>,
+    /// Write every page there.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// Arguments of `clean`.

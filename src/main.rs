@@ -36,6 +36,9 @@ fn main() -> ExitCode {
         | Command::Select(_)
         | Command::Auto(_)
         | Command::CiMatrix(_)
+        | Command::Matrix(_)
+        | Command::Completions(_)
+        | Command::Man(_)
         | Command::Doctor
         | Command::Clean(_) => {
             return harness(cli);

@@ -216,12 +216,129 @@ fn diff_exits_by_what_it_is_told_to_fail_on() {
 }
 
 #[test]
+fn against_a_baseline_only_what_is_worse_counts() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let journal = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("reports/samples/journals/{name}.jsonl"));
+        path.to_str().expect("utf-8").to_owned()
+    };
+    let (runc, runsc) = (journal("runc"), journal("runsc"));
+    let judge = |from: &str, baseline: &str| {
+        probe(&["judge", "--from", from, "--baseline", baseline, "--format", "json"], NOWHERE)
+    };
+    // Whatever fails there, it is as accepted.
+    for same in [&runc, &runsc] {
+        assert_eq!(judge(same, same).status.code(), Some(0), "{same}");
+    }
+    // A journal of which the end is lost says less than the whole: what is not known any more is worse.
+    let text = std::fs::read_to_string(&runc).expect("sample");
+    let lines: Vec<&str> = text.lines().collect();
+    let cut = dir.path().join("cut.jsonl");
+    std::fs::write(&cut, lines[..lines.len() / 2].join("\n")).expect("write");
+    let cut = cut.to_str().expect("utf-8");
+    let worse = judge(cut, &runc);
+    let stderr = String::from_utf8_lossy(&worse.stderr).into_owned();
+    assert_eq!(worse.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("worse than the baseline") && stderr.contains("regressions"), "{stderr}");
+    assert!(!worse.stdout.is_empty(), "the report is printed all the same");
+    // Nothing is worse than what is cut, but a run that did not end is never 0.
+    let open = judge(cut, cut);
+    assert_eq!(open.status.code(), Some(3), "{}", String::from_utf8_lossy(&open.stderr));
+    // What could not be told and fails now is worse, as it is for `diff`.
+    assert_eq!(judge(&runc, cut).status.code(), Some(1));
+    // A runtime that is compared with nothing would never be worse.
+    fails(&judge(&runsc, &runc), 2, &["no cell of the runtime", "runsc", "it has: runc"]);
+    fails(&judge(&runc, "/nonexistent"), 2, &["/nonexistent"]);
+    fails(&probe(&["run", "--baseline", "/nonexistent"], NOWHERE), 2, &["/nonexistent"]);
+}
+
+#[test]
+fn a_matrix_leaves_out_what_is_damaged_and_says_so() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/samples/runtimes");
+    let path = |name: &str| samples.join(name).to_str().expect("utf-8").to_owned();
+    let (one, other) = (path("runsc-2024"), path("runsc-new/report.json"));
+    let whole = probe(&["matrix", &one, &other, "--format", "json"], NOWHERE);
+    assert_eq!(whole.status.code(), Some(0), "{}", String::from_utf8_lossy(&whole.stderr));
+    let value: serde_json::Value = serde_json::from_slice(&whole.stdout).expect("json");
+    assert_eq!((&value["schema"], &value["reports"]), (&"awf-probe/matrix-v1".into(), &2.into()));
+    let text = std::fs::read_to_string(samples.join("runsc-2022/report.json")).expect("sample");
+    let damaged = dir.path().join("damaged.json");
+    std::fs::write(&damaged, text.replacen("\"verdict\": \"fail\"", "\"verdict\": \"pass\"", 1)).expect("write");
+    let damaged = damaged.to_str().expect("utf-8");
+    let part = probe(&["matrix", &one, damaged, "/nonexistent", &other], NOWHERE);
+    let (stdout, stderr) = (String::from_utf8_lossy(&part.stdout), String::from_utf8_lossy(&part.stderr));
+    assert_eq!(part.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains(&format!("left out: {damaged}: the digest does not fit")), "{stderr}");
+    assert!(stderr.contains("left out: /nonexistent: "), "{stderr}");
+    assert!(stdout.starts_with("2 reports in 2 environments, 2 left out\n") && stdout.contains(damaged), "{stdout}");
+    fails(&probe(&["matrix"], NOWHERE), 2, &["REPORT"]);
+    fails(&probe(&["matrix", &one, "--format", "xml"], NOWHERE), 2, &["text, markdown or json"]);
+}
+
+#[test]
+fn completions_and_man_pages_are_printed() {
+    let bash = probe(&["completions", "bash"], NOWHERE);
+    assert_eq!(bash.status.code(), Some(0));
+    let dir = tempfile::tempdir().expect("tempdir");
+    let file = dir.path().join("awf-probe.bash");
+    std::fs::write(&file, &bash.stdout).expect("write");
+    assert!(Command::new("bash").arg("-n").arg(&file).status().expect("bash").success(), "bash can read it");
+    fails(&probe(&["completions", "csh"], NOWHERE), 2, &["bash"]);
+    let man = probe(&["man", "diff"], NOWHERE);
+    assert!(String::from_utf8_lossy(&man.stdout).contains("awf\\-probe\\-diff"), "{man:?}");
+    fails(&probe(&["man", "dif"], NOWHERE), 2, &["did you mean \"diff\"?"]);
+    let out = dir.path().join("man1");
+    let written = probe(&["man", "--out", out.to_str().expect("utf-8")], NOWHERE);
+    assert_eq!(written.status.code(), Some(0));
+    assert!(out.join("awf-probe.1").is_file() && out.join("awf-probe-run.1").is_file());
+}
+
+/// With a stand-in for awf-probe that exits as it is told and notes its arguments.
+#[test]
+fn the_action_fails_on_what_it_is_told_to() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("tempdir");
+    let stand_in = dir.path().join("awf-probe");
+    let script = "#!/bin/sh\necho \"$*\" >>\"$NOTES\"\n[ \"$1\" = run ] && exit \"$CODE\"\nexit 0\n";
+    std::fs::write(&stand_in, script).expect("write");
+    std::fs::set_permissions(&stand_in, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let notes = dir.path().join("notes");
+    let action = |fail_on: &str, code: &str, runtime: &str, policy: &str| {
+        drop(std::fs::remove_file(&notes));
+        let mut command = Command::new(root.join("scripts/action"));
+        command.arg(root).env("AWF_PROBE_BIN", &stand_in).env("RUNNER_TEMP", dir.path()).env("NOTES", &notes);
+        command.env("CODE", code).env("FAIL_ON", fail_on).env("RUNTIME", runtime).env("POLICY", policy);
+        command.env_remove("GITHUB_OUTPUT").env_remove("SETUP");
+        let output = command.output().expect("bash");
+        (output.status.code(), std::fs::read_to_string(&notes).unwrap_or_default())
+    };
+    for (fail_on, codes) in [
+        ("unknown", [0, 1, 2, 3, 4]),
+        ("broken", [0, 1, 2, 0, 4]),
+        ("regressions", [0, 1, 2, 3, 4]),
+        ("none", [0, 0, 2, 0, 4]),
+    ] {
+        for (code, expected) in codes.into_iter().enumerate() {
+            let (exit, _) = action(fail_on, &code.to_string(), "", "accepted.json");
+            assert_eq!(exit, Some(expected), "fail-on {fail_on}, awf-probe exits {code}");
+        }
+    }
+    assert_eq!(action("regressions", "0", "", ""), (Some(2), String::new()), "compared with nothing");
+    assert_eq!(action("nothing", "0", "", ""), (Some(2), String::new()), "no such word");
+    let (_, said) = action("regressions", "0", "runc runsc", "accepted.json");
+    assert!(said.starts_with("run --runtime runc --runtime runsc --baseline accepted.json --out "), "{said}");
+    assert!(action("none", "0", "all", "").1.starts_with("run --all --out "));
+}
+
+#[test]
 fn help_of_every_subcommand_has_examples_and_exit_codes() {
     let top = String::from_utf8_lossy(&probe(&["--help"], NOWHERE).stdout).into_owned();
     for (code, _) in awf_probe::error::Exit::ALL {
         assert!(top.contains(&format!("\n  {}  ", code as u8)), "exit code {} is not in --help", code as u8);
     }
-    for command in ["run", "list", "explain", "judge", "diff", "doctor", "clean"] {
+    for command in ["run", "list", "explain", "judge", "diff", "matrix", "completions", "man", "doctor", "clean"] {
         let help = probe(&[command, "--help"], NOWHERE);
         assert_eq!(help.status.code(), Some(0));
         assert!(String::from_utf8_lossy(&help.stdout).contains("Example"), "{command}");

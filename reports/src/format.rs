@@ -11,6 +11,8 @@ pub enum Format {
     Json,
     /// For people, in a pull request or a job summary.
     Markdown,
+    /// For people, in a browser: one file that needs nothing else.
+    Html,
     /// For machines that read one record at a time.
     Jsonl,
     /// For the test views of CI systems.
@@ -25,8 +27,17 @@ pub enum Format {
 
 impl Format {
     /// All formats, the default first.
-    pub const ALL: [Self; 8] =
-        [Self::Table, Self::Json, Self::Jsonl, Self::Markdown, Self::Junit, Self::Sarif, Self::Github, Self::Tap];
+    pub const ALL: [Self; 9] = [
+        Self::Table,
+        Self::Json,
+        Self::Jsonl,
+        Self::Markdown,
+        Self::Html,
+        Self::Junit,
+        Self::Sarif,
+        Self::Github,
+        Self::Tap,
+    ];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -34,6 +45,7 @@ impl Format {
             Self::Table => "table",
             Self::Json => "json",
             Self::Markdown => "markdown",
+            Self::Html => "html",
             Self::Jsonl => "jsonl",
             Self::Junit => "junit",
             Self::Sarif => "sarif",
@@ -91,7 +103,7 @@ pub struct Style {
     pub width: usize,
     /// Whether every capability has a row of its own, and reasons are never cut.
     pub full: bool,
-    /// Whether rows are hidden in which everything passes or is not applicable.
+    /// Whether rows are hidden in which everything passes or is not applicable; in HTML, until the reader asks for them.
     pub only_bad: bool,
 }
 

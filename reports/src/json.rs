@@ -16,6 +16,7 @@ pub use v1::{
 };
 
 use crate::ReportError;
+pub(crate) use convert::inconsistency;
 
 pub(crate) fn render(matrix: &Matrix, catalogue: &Catalogue) -> Result<String, ReportError> {
     let report = ReportV1::new(matrix, catalogue).sealed()?;
@@ -72,4 +73,4 @@ impl ReportV1 {
 
 /// The name of this format.
 pub(crate) const SCHEMA: &str = "awf-probe/report-v1";
-const MOST_BYTES: usize = 256 << 20;
+pub(crate) const MOST_BYTES: usize = 256 << 20;

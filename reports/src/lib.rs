@@ -7,10 +7,12 @@ mod diff;
 pub mod docs;
 mod format;
 mod github;
+mod html;
 mod json;
 mod jsonl;
 mod junit;
 mod markdown;
+mod merge;
 mod sarif;
 pub mod selection;
 mod table;
@@ -27,6 +29,7 @@ pub use json::{
     CapabilityV1, CellV1, ClassV1, CoverageV1, FingerprintV1, HostV1, KindV1, LeftoversV1, ReportV1, RequirementCellV1,
     RequirementV1, ResultV1, RunV1, RuntimeV1, SightingV1, StandingV1, ToolV1, VerdictV1, read, schema,
 };
+pub use merge::Merge;
 
 use awf_probe_matrix::{Catalogue, Matrix};
 
@@ -39,6 +42,9 @@ pub enum ReportError {
     /// The text is no JSON, or not the JSON of a report.
     #[error("not a report: {0}")]
     Json(#[from] serde_json::Error),
+    /// The bytes are no text.
+    #[error("not a report: {0}")]
+    Text(String),
     /// The text is longer than any report.
     #[error("a report of {bytes} bytes is over the limit of {limit} bytes")]
     TooLong {
@@ -74,6 +80,7 @@ pub fn render(matrix: &Matrix, catalogue: &Catalogue, format: Format, style: Sty
         Format::Table => table::render(matrix, catalogue, style),
         Format::Json => json::render(matrix, catalogue),
         Format::Markdown => markdown::render(matrix, catalogue, style),
+        Format::Html => html::render(matrix, catalogue, style),
         Format::Jsonl => jsonl::render(matrix, catalogue),
         Format::Junit => junit::render(matrix, catalogue, style),
         Format::Sarif => sarif::render(matrix, catalogue, style),

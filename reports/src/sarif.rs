@@ -33,12 +33,15 @@ pub(crate) fn render(matrix: &Matrix, catalogue: &Catalogue, style: Style) -> Re
 fn rule(c: &Capability) -> Value {
     let parts = [("Why", &c.why), ("How it is measured", &c.how), ("Control", &c.control), ("What to do", &c.remedy)];
     let join = |mark: &str| parts.map(|(name, body)| format!("{mark}{name}{mark}: {}", clean(body))).join("\n\n");
+    // A set, as the schema wants it: family and kind of egress have the same name.
+    let mut tags = vec![json!(c.family), json!(c.kind)];
+    tags.dedup();
     json!({
         "id": c.id,
         "shortDescription": { "text": clean(&c.title) },
         "fullDescription": { "text": clean(&c.why) },
         "help": { "text": join(""), "markdown": join("**") },
-        "properties": { "tags": [c.family, c.kind] },
+        "properties": { "tags": tags },
     })
 }
 

@@ -2,7 +2,9 @@
 
 mod diff;
 mod fixtures;
+mod html;
 mod machine;
+mod merge;
 
 use std::{env, fs, path::PathBuf};
 
@@ -234,7 +236,7 @@ fn a_wrong_format_names_the_nearest() {
     let error = "tabel".parse::<Format>().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "unknown format \"tabel\"; did you mean \"table\"? (formats: table, json, jsonl, markdown, junit, sarif, github, tap)"
+        "unknown format \"tabel\"; did you mean \"table\"? (formats: table, json, jsonl, markdown, html, junit, sarif, github, tap)"
     );
     assert!(!"xyz".parse::<Format>().unwrap_err().to_string().contains("did you mean"));
     assert!(Format::ALL.into_iter().all(|f| f.name().parse() == Ok(f)));

@@ -41,9 +41,9 @@ pub(crate) struct Row {
 /// A matrix, what is needed to read it, and how much of it is wanted.
 pub(crate) struct View<'a> {
     pub(crate) matrix: &'a Matrix,
-    catalogue: &'a Catalogue,
+    pub(crate) catalogue: &'a Catalogue,
     places: HashMap<&'a str, (usize, &'a Capability)>,
-    models: Vec<Model>,
+    pub(crate) models: Vec<Model>,
     style: Style,
     /// Whether cells may hold more than the verdict.
     roomy: bool,
@@ -85,19 +85,19 @@ impl<'a> View<'a> {
         self.matrix.runtimes.iter().any(|r| r.name == runtime && r.unusable.is_some())
     }
 
-    fn capability(&self, id: &str) -> Option<&'a Capability> {
+    pub(crate) fn capability(&self, id: &str) -> Option<&'a Capability> {
         self.places.get(id).map(|(_, c)| *c)
     }
 
     /// Position in the matrix; what this catalogue does not know comes last, by name.
-    fn place(&self, cell: &'a Cell) -> (usize, &'a str, usize, &'a str, &'a str) {
+    pub(crate) fn place(&self, cell: &'a Cell) -> (usize, &'a str, usize, &'a str, &'a str) {
         let at = self.places.get(cell.id.as_str()).map_or(usize::MAX, |(at, _)| *at);
         let model = cell.model.as_deref().unwrap_or_default();
         let nth = self.models.iter().position(|m| m.id == model).unwrap_or(usize::MAX);
         (at, &cell.id, nth, model, cell.backend.as_deref().unwrap_or_default())
     }
 
-    fn family(&self, id: &'a str) -> &'a str {
+    pub(crate) fn family(&self, id: &'a str) -> &'a str {
         self.capability(id).map_or_else(|| id.split('.').next().unwrap_or(id), |c| c.family.as_str())
     }
 
@@ -106,7 +106,7 @@ impl<'a> View<'a> {
         self.capability(id).map(|c| clean(&c.title)).unwrap_or_default()
     }
 
-    fn is_egress(&self, cell: &Cell) -> bool {
+    pub(crate) fn is_egress(&self, cell: &Cell) -> bool {
         self.capability(&cell.id).map_or(cell.result.is_some(), |c| c.scope == Scope::Egress)
     }
 

@@ -43,7 +43,7 @@ pub fn run(args: &DiffArgs) -> Result<Exit, Error> {
 }
 
 /// A journal is told by its first line; anything else must be a report, or the folder of one.
-fn load(path: &Path, data: &Data) -> Result<Matrix, Error> {
+pub(super) fn load(path: &Path, data: &Data) -> Result<Matrix, Error> {
     if is_journal(path) {
         return Ok(judge(&journal::read(path)?, &data.catalogue, &data.models, &data.products));
     }

@@ -60,6 +60,7 @@ fn run_args(args: &EgressArgs) -> RunArgs {
         seccomp_profile: None,
         dry_run: false,
         timings: false,
+        baseline: None,
         report_only: false,
         output: Output { format: "table".to_owned(), full: false, only_bad: false },
     }

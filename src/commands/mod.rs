@@ -11,6 +11,7 @@ use crate::{
 };
 
 pub mod auto;
+pub mod baseline;
 pub mod ci_matrix;
 pub mod clean;
 pub mod coverage;
@@ -20,8 +21,10 @@ pub mod egress;
 pub mod explain;
 pub mod judge;
 pub mod list;
+pub mod matrix;
 pub mod run;
 pub mod select;
+pub mod shell;
 pub mod surprises;
 mod timings;
 
@@ -39,6 +42,9 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Auto(args) => auto::run(args).await,
         Command::CiMatrix(args) => ci_matrix::run(args).await,
         Command::Select(args) => select::run(args).await,
+        Command::Matrix(args) => matrix::run(&args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
         Command::Doctor => doctor::run().await,
         Command::Clean(args) => clean::run(&args).await,
         Command::Guest | Command::GuestOnce { .. } | Command::Role { .. } => {

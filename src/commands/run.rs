@@ -13,7 +13,7 @@ use awf_probe_matrix::{Fact, Leftovers, Matrix, Result_, RunInfo, RuntimeRow, St
 use awf_probe_reports::Format;
 use tokio::sync::OnceCell;
 
-use super::{Data, clean, format, print, rendered, show, timings};
+use super::{Data, baseline::Baseline, clean, format, print, rendered, show, timings};
 use crate::{
     cli::RunArgs,
     engine::docker::{
@@ -72,9 +72,14 @@ pub async fn run(args: RunArgs) -> Result<Exit, Error> {
     let format = format(&args.output)?;
     let filter = Filter::new(&args.only, &args.skip)?;
     let data = Data::load()?;
+    // Before anything is measured: a baseline that cannot be used is no surprise for the end.
+    let baseline = args.baseline.as_deref().map(|path| Baseline::load(path, &data)).transpose()?;
     let docker = Docker::connect().await?;
     let info = docker.info().await?;
     let names = inventory::resolve(&info, &args.runtimes, args.all)?;
+    if let Some(baseline) = &baseline {
+        baseline.has(names.iter().map(String::as_str))?;
+    }
     let profile: Option<Arc<str>> = match &args.seccomp_profile {
         Some(path) => Some(Profile::read(path)?.into()),
         None => None,
@@ -115,7 +120,10 @@ pub async fn run(args: RunArgs) -> Result<Exit, Error> {
     if !matrix.leftovers.ours.is_empty() {
         return Err(Error::Leftovers { what: matrix.leftovers.ours.join("; ") });
     }
-    let exit = exit_of(&matrix, &data, plan.filtered);
+    let exit = match &baseline {
+        Some(baseline) => baseline.exit(&matrix, plan.filtered, |id| filter.takes(id))?,
+        None => exit_of(&matrix, &data, plan.filtered),
+    };
     if args.report_only && exit != Exit::Ok {
         note(&format!("the measurement is complete; without --report-only this would exit {}", exit as u8));
         return Ok(Exit::Ok);

@@ -59,10 +59,12 @@ impl TryFrom<ReportV1> for Matrix {
         if report.digest != expected {
             return Err(ReportError::Digest { found: report.digest, expected });
         }
-        let names: BTreeSet<&str> = report.runtimes.iter().map(|r| r.name.as_str()).collect();
-        if names.len() != report.runtimes.len() {
-            return Err(ReportError::Inconsistent("a runtime is listed twice".to_owned()));
+        let runtimes = report.runtimes.iter().map(|r| r.name.as_str());
+        let requirements = report.requirements.iter().map(|r| (r.id.as_str(), r.runtime.as_str()));
+        if let Some(error) = inconsistency(runtimes, requirements) {
+            return Err(error);
         }
+        let names: BTreeSet<&str> = report.runtimes.iter().map(|r| r.name.as_str()).collect();
         let mut seen = BTreeSet::new();
         for c in &report.cells {
             if !names.contains(c.runtime.as_str()) {
@@ -71,12 +73,6 @@ impl TryFrom<ReportV1> for Matrix {
             }
             if !seen.insert((&c.runtime, &c.id, &c.model, &c.backend)) {
                 return Err(ReportError::Inconsistent(format!("the cell {} of {:?} is there twice", c.id, c.runtime)));
-            }
-        }
-        for r in &report.requirements {
-            if !names.contains(r.runtime.as_str()) {
-                let why = format!("{} names the runtime {:?}, which is not listed", r.id, r.runtime);
-                return Err(ReportError::Inconsistent(why));
             }
         }
         Ok(Self {
@@ -89,6 +85,26 @@ impl TryFrom<ReportV1> for Matrix {
             leftovers: report.leftovers.back(),
         })
     }
+}
+
+/// What the lists of runtimes and requirements contradict, if anything.
+pub(crate) fn inconsistency<'a>(
+    runtimes: impl Iterator<Item = &'a str>,
+    requirements: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Option<ReportError> {
+    let mut names = BTreeSet::new();
+    for name in runtimes {
+        if !names.insert(name) {
+            return Some(ReportError::Inconsistent("a runtime is listed twice".to_owned()));
+        }
+    }
+    for (id, runtime) in requirements {
+        if !names.contains(runtime) {
+            let why = format!("{id} names the runtime {runtime:?}, which is not listed");
+            return Some(ReportError::Inconsistent(why));
+        }
+    }
+    None
 }
 
 /// The written form of a domain type.

@@ -114,6 +114,8 @@ fn sarif_has_a_rule_for_each_capability_and_results_for_what_is_bad() {
         let bad = [Verdict::Fail, Verdict::Partial, Verdict::Inconclusive];
         assert_eq!(results.len(), counted(&matrix, &bad), "{fixture:?}");
         for rule in rules {
+            let tags = rule["properties"]["tags"].as_array().unwrap();
+            assert!(tags.iter().enumerate().all(|(n, t)| !tags[..n].contains(t)), "a set of tags: {rule}");
             for part in ["Why: ", "How it is measured: ", "Control: ", "What to do: "] {
                 assert!(rule["help"]["text"].as_str().unwrap().contains(part), "{rule}");
             }
