@@ -16,6 +16,12 @@ _awf__probe() {
             ",$1")
                 cmd="awf__probe"
                 ;;
+            awf__probe,auto)
+                cmd="awf__probe__subcmd__auto"
+                ;;
+            awf__probe,ci-matrix)
+                cmd="awf__probe__subcmd__ci__subcmd__matrix"
+                ;;
             awf__probe,clean)
                 cmd="awf__probe__subcmd__clean"
                 ;;
@@ -55,8 +61,17 @@ _awf__probe() {
             awf__probe,run)
                 cmd="awf__probe__subcmd__run"
                 ;;
+            awf__probe,select)
+                cmd="awf__probe__subcmd__select"
+                ;;
             awf__probe,surprises)
                 cmd="awf__probe__subcmd__surprises"
+                ;;
+            awf__probe__subcmd__help,auto)
+                cmd="awf__probe__subcmd__help__subcmd__auto"
+                ;;
+            awf__probe__subcmd__help,ci-matrix)
+                cmd="awf__probe__subcmd__help__subcmd__ci__subcmd__matrix"
                 ;;
             awf__probe__subcmd__help,clean)
                 cmd="awf__probe__subcmd__help__subcmd__clean"
@@ -97,6 +112,9 @@ _awf__probe() {
             awf__probe__subcmd__help,run)
                 cmd="awf__probe__subcmd__help__subcmd__run"
                 ;;
+            awf__probe__subcmd__help,select)
+                cmd="awf__probe__subcmd__help__subcmd__select"
+                ;;
             awf__probe__subcmd__help,surprises)
                 cmd="awf__probe__subcmd__help__subcmd__surprises"
                 ;;
@@ -107,12 +125,64 @@ _awf__probe() {
 
     case "${cmd}" in
         awf__probe)
-            opts="-h -V --help --version run list explain coverage surprises judge egress diff matrix doctor clean completions man help"
+            opts="-h -V --help --version run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        awf__subcmd__probe__subcmd__auto)
+            opts="-h -V --runtime --policy --require --max-age --format --explain --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --runtime)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --policy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --require)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-age)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json awf-config registry compose" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        awf__subcmd__probe__subcmd__ci__subcmd__matrix)
+            opts="-h -V --runtime --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --runtime)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -263,8 +333,36 @@ _awf__probe() {
             return 0
             ;;
         awf__subcmd__probe__subcmd__help)
-            opts="run list explain coverage surprises judge egress diff matrix doctor clean completions man help"
+            opts="run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        awf__subcmd__probe__subcmd__help__subcmd__auto)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        awf__subcmd__probe__subcmd__help__subcmd__ci__subcmd__matrix)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -458,6 +556,20 @@ _awf__probe() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        awf__subcmd__probe__subcmd__help__subcmd__select)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         awf__subcmd__probe__subcmd__help__subcmd__surprises)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -600,6 +712,40 @@ _awf__probe() {
                     return 0
                     ;;
                 --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        awf__subcmd__probe__subcmd__select)
+            opts="-h -V --policy --require --max-age --format --explain --verify-host --require-mac --rejudge --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --policy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --require)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-age)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json awf-config registry compose" -- "${cur}"))
+                    return 0
+                    ;;
+                --rejudge)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -34,6 +34,9 @@ complete -c awf-probe -n "__fish_awf_probe_needs_command" -f -a "surprises" -d '
 complete -c awf-probe -n "__fish_awf_probe_needs_command" -f -a "judge" -d 'Judge a journal again, without an engine'
 complete -c awf-probe -n "__fish_awf_probe_needs_command" -f -a "egress" -d 'Try every way out under every enforcement model, and show who gets out and how'
 complete -c awf-probe -n "__fish_awf_probe_needs_command" -f -a "diff" -d 'What changed between two runs: verdicts, and the versions that may be the cause'
+complete -c awf-probe -n "__fish_awf_probe_needs_command" -f -a "select" -d 'From reports to the runtime AWF should use, with reasons, or a refusal'
+complete -c awf-probe -n "__fish_awf_probe_needs_command" -f -a "auto" -d 'Select from what is known of this host, and measure only what no valid report is there for'
+complete -c awf-probe -n "__fish_awf_probe_needs_command" -f -a "ci-matrix" -d 'Print runtimes as the JSON of a GitHub strategy.matrix'
 complete -c awf-probe -n "__fish_awf_probe_needs_command" -f -a "matrix" -d 'One matrix of the reports of many hosts: the same fingerprint merged, different hosts side by side'
 complete -c awf-probe -n "__fish_awf_probe_needs_command" -f -a "doctor" -d 'Check engine, kernel, helper, toolbox and every registered runtime, and say what to do'
 complete -c awf-probe -n "__fish_awf_probe_needs_command" -f -a "clean" -d 'Remove what runs that were cut off have left'
@@ -96,6 +99,35 @@ none\t'Nothing'"
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand diff" -l format -d 'text, markdown or json' -r
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand diff" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand diff" -s V -l version -d 'Print version'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand select" -l policy -d 'default, strict, or a policy file' -r
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand select" -l require -d 'A capability that must pass beside those of R1–R7; may be repeated' -r
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand select" -l max-age -d 'Reports older than this are not used, such as 90s, 30m, 24h or 7d. Default: the policy\'s' -r
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand select" -l format -d 'How to print the answer' -r -f -a "text\t'For people'
+json\t'selection.json'
+awf-config\t'AWF\'s configuration file'
+registry\t'The records of AWF\'s runtime registry'
+compose\t'A Compose override for the agent'"
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand select" -l rejudge -d 'Judge this journal again and use its cells; may be repeated' -r -F
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand select" -l explain -d 'Print every cell that the answer rests on'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand select" -l verify-host -d 'Compare the reports with this host as it is now'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand select" -l require-mac -d 'Refuse a report without a MAC of this host beside it'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand select" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand select" -s V -l version -d 'Print version'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand auto" -l runtime -d 'A runtime to consider; may be repeated. Default: every registered one' -r
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand auto" -l policy -d 'default, strict, or a policy file' -r
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand auto" -l require -d 'A capability that must pass beside those of R1–R7; may be repeated' -r
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand auto" -l max-age -d 'Reports older than this are not used, such as 90s, 30m, 24h or 7d. Default: the policy\'s' -r
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand auto" -l format -d 'How to print the answer' -r -f -a "text\t'For people'
+json\t'selection.json'
+awf-config\t'AWF\'s configuration file'
+registry\t'The records of AWF\'s runtime registry'
+compose\t'A Compose override for the agent'"
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand auto" -l explain -d 'Print every cell that the answer rests on'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand auto" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand auto" -s V -l version -d 'Print version'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand ci-matrix" -l runtime -d 'A runtime; may be repeated, and needs no engine. Default: every registered one' -r
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand ci-matrix" -s h -l help -d 'Print help'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand ci-matrix" -s V -l version -d 'Print version'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand matrix" -l format -d 'text, markdown or json' -r
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand matrix" -l full -d 'Cells that are the same everywhere, and controls, too'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand matrix" -s h -l help -d 'Print help'
@@ -110,17 +142,20 @@ complete -c awf-probe -n "__fish_awf_probe_using_subcommand completions" -s V -l
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand man" -l out -d 'Write every page there' -r -F
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand man" -s h -l help -d 'Print help'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand man" -s V -l version -d 'Print version'
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff matrix doctor clean completions man help" -f -a "run" -d 'Measure runtimes and judge them'
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff matrix doctor clean completions man help" -f -a "list" -d 'List the capabilities'
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff matrix doctor clean completions man help" -f -a "explain" -d 'Explain a capability: why, how, its control, what a fail means; and what the last run saw'
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff matrix doctor clean completions man help" -f -a "coverage" -d 'Rows of features × runtimes, with verdicts and what is still open'
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff matrix doctor clean completions man help" -f -a "surprises" -d 'The cells that came out otherwise than source code, documentation and issue threads claim'
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff matrix doctor clean completions man help" -f -a "judge" -d 'Judge a journal again, without an engine'
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff matrix doctor clean completions man help" -f -a "egress" -d 'Try every way out under every enforcement model, and show who gets out and how'
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff matrix doctor clean completions man help" -f -a "diff" -d 'What changed between two runs: verdicts, and the versions that may be the cause'
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff matrix doctor clean completions man help" -f -a "matrix" -d 'One matrix of the reports of many hosts: the same fingerprint merged, different hosts side by side'
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff matrix doctor clean completions man help" -f -a "doctor" -d 'Check engine, kernel, helper, toolbox and every registered runtime, and say what to do'
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff matrix doctor clean completions man help" -f -a "clean" -d 'Remove what runs that were cut off have left'
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff matrix doctor clean completions man help" -f -a "completions" -d 'Print the completions of a shell'
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff matrix doctor clean completions man help" -f -a "man" -d 'Print the man page, of awf-probe or of a subcommand; or write all of them'
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff matrix doctor clean completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "run" -d 'Measure runtimes and judge them'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "list" -d 'List the capabilities'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "explain" -d 'Explain a capability: why, how, its control, what a fail means; and what the last run saw'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "coverage" -d 'Rows of features × runtimes, with verdicts and what is still open'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "surprises" -d 'The cells that came out otherwise than source code, documentation and issue threads claim'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "judge" -d 'Judge a journal again, without an engine'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "egress" -d 'Try every way out under every enforcement model, and show who gets out and how'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "diff" -d 'What changed between two runs: verdicts, and the versions that may be the cause'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "select" -d 'From reports to the runtime AWF should use, with reasons, or a refusal'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "auto" -d 'Select from what is known of this host, and measure only what no valid report is there for'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "ci-matrix" -d 'Print runtimes as the JSON of a GitHub strategy.matrix'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "matrix" -d 'One matrix of the reports of many hosts: the same fingerprint merged, different hosts side by side'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "doctor" -d 'Check engine, kernel, helper, toolbox and every registered runtime, and say what to do'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "clean" -d 'Remove what runs that were cut off have left'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "completions" -d 'Print the completions of a shell'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "man" -d 'Print the man page, of awf-probe or of a subcommand; or write all of them'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand help; and not __fish_seen_subcommand_from run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -135,6 +135,54 @@ none\:"Nothing"))' \
 ':after -- The second run:_files' \
 && ret=0
 ;;
+(select)
+_arguments "${_arguments_options[@]}" : \
+'--policy=[default, strict, or a policy file]:POLICY:_default' \
+'*--require=[A capability that must pass beside those of R1–R7; may be repeated]:ID:_default' \
+'--max-age=[Reports older than this are not used, such as 90s, 30m, 24h or 7d. Default\: the policy'\''s]:DURATION:_default' \
+'--format=[How to print the answer]:FORMAT:((text\:"For people"
+json\:"selection.json"
+awf-config\:"AWF'\''s configuration file"
+registry\:"The records of AWF'\''s runtime registry"
+compose\:"A Compose override for the agent"))' \
+'*--rejudge=[Judge this journal again and use its cells; may be repeated]:JOURNAL:_files' \
+'--explain[Print every cell that the answer rests on]' \
+'--verify-host[Compare the reports with this host as it is now]' \
+'--require-mac[Refuse a report without a MAC of this host beside it]' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+'-V[Print version]' \
+'--version[Print version]' \
+'*::reports -- Folders or report.json of runs. Default\: target/awf-probe:_files' \
+&& ret=0
+;;
+(auto)
+_arguments "${_arguments_options[@]}" : \
+'*--runtime=[A runtime to consider; may be repeated. Default\: every registered one]:NAME:_default' \
+'--policy=[default, strict, or a policy file]:POLICY:_default' \
+'*--require=[A capability that must pass beside those of R1–R7; may be repeated]:ID:_default' \
+'--max-age=[Reports older than this are not used, such as 90s, 30m, 24h or 7d. Default\: the policy'\''s]:DURATION:_default' \
+'--format=[How to print the answer]:FORMAT:((text\:"For people"
+json\:"selection.json"
+awf-config\:"AWF'\''s configuration file"
+registry\:"The records of AWF'\''s runtime registry"
+compose\:"A Compose override for the agent"))' \
+'--explain[Print every cell that the answer rests on]' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+'-V[Print version]' \
+'--version[Print version]' \
+&& ret=0
+;;
+(ci-matrix)
+_arguments "${_arguments_options[@]}" : \
+'*--runtime=[A runtime; may be repeated, and needs no engine. Default\: every registered one]:NAME:_default' \
+'-h[Print help]' \
+'--help[Print help]' \
+'-V[Print version]' \
+'--version[Print version]' \
+&& ret=0
+;;
 (matrix)
 _arguments "${_arguments_options[@]}" : \
 '--format=[text, markdown or json]:FORMAT:_default' \
@@ -226,6 +274,18 @@ _arguments "${_arguments_options[@]}" : \
 _arguments "${_arguments_options[@]}" : \
 && ret=0
 ;;
+(select)
+_arguments "${_arguments_options[@]}" : \
+&& ret=0
+;;
+(auto)
+_arguments "${_arguments_options[@]}" : \
+&& ret=0
+;;
+(ci-matrix)
+_arguments "${_arguments_options[@]}" : \
+&& ret=0
+;;
 (matrix)
 _arguments "${_arguments_options[@]}" : \
 && ret=0
@@ -270,6 +330,9 @@ _awf-probe_commands() {
 'judge:Judge a journal again, without an engine' \
 'egress:Try every way out under every enforcement model, and show who gets out and how' \
 'diff:What changed between two runs\: verdicts, and the versions that may be the cause' \
+'select:From reports to the runtime AWF should use, with reasons, or a refusal' \
+'auto:Select from what is known of this host, and measure only what no valid report is there for' \
+'ci-matrix:Print runtimes as the JSON of a GitHub strategy.matrix' \
 'matrix:One matrix of the reports of many hosts\: the same fingerprint merged, different hosts side by side' \
 'doctor:Check engine, kernel, helper, toolbox and every registered runtime, and say what to do' \
 'clean:Remove what runs that were cut off have left' \
@@ -278,6 +341,16 @@ _awf-probe_commands() {
 'help:Print this message or the help of the given subcommand(s)' \
     )
     _describe -t commands 'awf-probe commands' commands "$@"
+}
+(( $+functions[_awf-probe__subcmd__auto_commands] )) ||
+_awf-probe__subcmd__auto_commands() {
+    local commands; commands=()
+    _describe -t commands 'awf-probe auto commands' commands "$@"
+}
+(( $+functions[_awf-probe__subcmd__ci-matrix_commands] )) ||
+_awf-probe__subcmd__ci-matrix_commands() {
+    local commands; commands=()
+    _describe -t commands 'awf-probe ci-matrix commands' commands "$@"
 }
 (( $+functions[_awf-probe__subcmd__clean_commands] )) ||
 _awf-probe__subcmd__clean_commands() {
@@ -325,6 +398,9 @@ _awf-probe__subcmd__help_commands() {
 'judge:Judge a journal again, without an engine' \
 'egress:Try every way out under every enforcement model, and show who gets out and how' \
 'diff:What changed between two runs\: verdicts, and the versions that may be the cause' \
+'select:From reports to the runtime AWF should use, with reasons, or a refusal' \
+'auto:Select from what is known of this host, and measure only what no valid report is there for' \
+'ci-matrix:Print runtimes as the JSON of a GitHub strategy.matrix' \
 'matrix:One matrix of the reports of many hosts\: the same fingerprint merged, different hosts side by side' \
 'doctor:Check engine, kernel, helper, toolbox and every registered runtime, and say what to do' \
 'clean:Remove what runs that were cut off have left' \
@@ -333,6 +409,16 @@ _awf-probe__subcmd__help_commands() {
 'help:Print this message or the help of the given subcommand(s)' \
     )
     _describe -t commands 'awf-probe help commands' commands "$@"
+}
+(( $+functions[_awf-probe__subcmd__help__subcmd__auto_commands] )) ||
+_awf-probe__subcmd__help__subcmd__auto_commands() {
+    local commands; commands=()
+    _describe -t commands 'awf-probe help auto commands' commands "$@"
+}
+(( $+functions[_awf-probe__subcmd__help__subcmd__ci-matrix_commands] )) ||
+_awf-probe__subcmd__help__subcmd__ci-matrix_commands() {
+    local commands; commands=()
+    _describe -t commands 'awf-probe help ci-matrix commands' commands "$@"
 }
 (( $+functions[_awf-probe__subcmd__help__subcmd__clean_commands] )) ||
 _awf-probe__subcmd__help__subcmd__clean_commands() {
@@ -399,6 +485,11 @@ _awf-probe__subcmd__help__subcmd__run_commands() {
     local commands; commands=()
     _describe -t commands 'awf-probe help run commands' commands "$@"
 }
+(( $+functions[_awf-probe__subcmd__help__subcmd__select_commands] )) ||
+_awf-probe__subcmd__help__subcmd__select_commands() {
+    local commands; commands=()
+    _describe -t commands 'awf-probe help select commands' commands "$@"
+}
 (( $+functions[_awf-probe__subcmd__help__subcmd__surprises_commands] )) ||
 _awf-probe__subcmd__help__subcmd__surprises_commands() {
     local commands; commands=()
@@ -428,6 +519,11 @@ _awf-probe__subcmd__matrix_commands() {
 _awf-probe__subcmd__run_commands() {
     local commands; commands=()
     _describe -t commands 'awf-probe run commands' commands "$@"
+}
+(( $+functions[_awf-probe__subcmd__select_commands] )) ||
+_awf-probe__subcmd__select_commands() {
+    local commands; commands=()
+    _describe -t commands 'awf-probe select commands' commands "$@"
 }
 (( $+functions[_awf-probe__subcmd__surprises_commands] )) ||
 _awf-probe__subcmd__surprises_commands() {
