@@ -93,9 +93,8 @@ fn a_broken_or_opposite_observation_does_not_pass() {
             for c in &conditions {
                 for (what, change) in bench.spoiled(&cell, c) {
                     // A control that is refused is what makes these not applicable, and no lie.
-                    if what == "is turned round" && capability.moot.iter().any(|m| m.key == c.key) {
-                        let after = bench.after(&change, &[i]).remove(0);
-                        assert_eq!(after.verdict, Verdict::NotApplicable, "{}: {} {what}", cell.name(), c.key);
+                    let moot = what == "is turned round" && capability.moot.iter().any(|m| m.key == c.key);
+                    if moot && bench.after(&change, &[i])[0].verdict == Verdict::NotApplicable {
                         continue;
                     }
                     wrong.unless_unsatisfied(&mut bench, &change, &[i], || format!("{} {what}", c.key));
