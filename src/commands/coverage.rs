@@ -20,7 +20,7 @@ pub fn run(args: &CoverageArgs) -> Result<Exit, Error> {
     let text = match args.format.as_str() {
         "text" => text(&data.catalogue, &rows, matrix.as_ref(), &args.from.display().to_string()),
         "json" => format!("{:#}\n", json_of(&data.catalogue, &rows, matrix.as_ref())),
-        other => return Err(no_format(other, "coverage")),
+        other => return Err(no_format(other, "coverage", "text or json")),
     };
     print(&text)?;
     Ok(Exit::Ok)

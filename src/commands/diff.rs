@@ -9,7 +9,7 @@ use std::{
 use awf_probe_matrix::Matrix;
 use awf_probe_reports::diff;
 
-use super::{Data, explain::last_run, print};
+use super::{Data, explain::last_run, no_format, print};
 use crate::{
     cli::{DiffArgs, FailOn},
     error::{Error, Exit},
@@ -26,12 +26,7 @@ pub fn run(args: &DiffArgs) -> Result<Exit, Error> {
         "text" => diff.text(),
         "markdown" => diff.markdown(),
         "json" => serde_json::to_string_pretty(&diff).map_err(|e| bug(&e))? + "\n",
-        other => {
-            return Err(Error::Usage {
-                why: format!("{other:?} is no format of diff"),
-                help: "use --format text, markdown or json".to_owned(),
-            });
-        }
+        other => return Err(no_format(other, "diff", "text, markdown or json")),
     };
     print(&text)?;
     let fails = match args.fail_on {

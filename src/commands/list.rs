@@ -32,7 +32,7 @@ pub fn run(args: &ListArgs) -> Result<Exit, Error> {
                 .collect();
             format!("{:#}\n", serde_json::Value::from(all))
         }
-        other => return Err(no_format(other, "list")),
+        other => return Err(no_format(other, "list", "text or json")),
     };
     print(&text)?;
     Ok(Exit::Ok)

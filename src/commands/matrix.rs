@@ -4,7 +4,7 @@ use std::{fs::File, io::Read, path::Path};
 
 use awf_probe_reports::Merge;
 
-use super::print;
+use super::{no_format, print};
 use crate::{
     cli::MatrixArgs,
     error::{Error, Exit},
@@ -18,12 +18,7 @@ pub fn run(args: &MatrixArgs) -> Result<Exit, Error> {
         "text" => |merge, full| Ok(merge.text(full)),
         "markdown" => |merge, full| Ok(merge.markdown(full)),
         "json" => |merge, _| merge.json(),
-        other => {
-            return Err(Error::Usage {
-                why: format!("{other:?} is no format of matrix"),
-                help: "use --format text, markdown or json".to_owned(),
-            });
-        }
+        other => return Err(no_format(other, "matrix", "text, markdown or json")),
     };
     let mut merge = Merge::new().map_err(bug)?;
     // One buffer for all: the largest report decides how much memory is needed.

@@ -84,9 +84,9 @@ pub fn format(output: &Output) -> Result<Format, Error> {
     })
 }
 
-/// The refusal of a format by a command that prints text or JSON.
-fn no_format(given: &str, command: &str) -> Error {
-    Error::Usage { why: format!("{given:?} is no format of {command}"), help: "use --format text or json".to_owned() }
+/// The refusal of a format by a command that has its own, which are named in words.
+fn no_format(given: &str, command: &str, known: &str) -> Error {
+    Error::Usage { why: format!("{given:?} is no format of {command}"), help: format!("use --format {known}") }
 }
 
 /// Renders a matrix for stdout.

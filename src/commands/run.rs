@@ -6,10 +6,10 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use awf_probe_matrix::{Fact, Leftovers, Matrix, Result_, RunInfo, RuntimeRow, Standing, Verdict};
+use awf_probe_matrix::{Fact, Leftovers, Matrix, Result_, RunInfo, RuntimeRow, Standing, Verdict, select::rfc3339};
 use awf_probe_reports::Format;
 use tokio::sync::OnceCell;
 
@@ -24,7 +24,7 @@ use crate::{
     },
     error::{Error, Exit},
     event::{Event, JOURNAL},
-    inventory,
+    fingerprint, inventory,
     journal::Sink,
     judge::judge,
     lab::{
@@ -163,7 +163,7 @@ async fn measure(
         run: RunInfo {
             id: run.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started: now(),
+            started: rfc3339(fingerprint::now()),
             catalogue: data.catalogue.hash.clone(),
             executable: image.executable.clone(),
             tools: tools.as_ref().map_or_else(|| "of the host".to_owned(), |(r, id)| format!("image {r} ({id})")),
@@ -466,8 +466,8 @@ fn write_reports(dir: &Path, matrix: &Matrix, data: &Data, events: &[Event]) -> 
 /// A report with its MAC beside it. Without a key (no home, a folder that cannot be written) it has none, and says so.
 fn write_sealed(path: &PathBuf, bytes: &[u8]) -> Result<(), Error> {
     write(path, bytes)?;
-    let beside = crate::fingerprint::mac_path(path);
-    match crate::fingerprint::mac(bytes) {
+    let beside = fingerprint::mac_path(path);
+    match fingerprint::mac(bytes) {
         Ok(mac) => write(&beside, format!("{mac}\n").as_bytes()),
         Err(e) => {
             note(&format!("the report has no MAC: {e}"));
@@ -594,21 +594,4 @@ fn describe(plan: &Plan) -> String {
     }
     text.push_str("lab: helper, witness, proxy, sidecar; 4 networks, 1 volume\n");
     text
-}
-
-/// RFC 3339, UTC.
-fn now() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs()).unwrap_or(0);
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Days to a civil date: eras of 400 years, years that begin in March.
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let day_of_era = z % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest % 3600 / 60, rest % 60)
 }

@@ -69,7 +69,7 @@ pub fn run(args: &SurprisesArgs) -> Result<Exit, Error> {
             }
             text
         }
-        other => return Err(no_format(other, "surprises")),
+        other => return Err(no_format(other, "surprises", "text or json")),
     };
     print(&text)?;
     Ok(Exit::Ok)
