@@ -115,6 +115,8 @@ pub enum Command {
     Role {
         /// `helper`, `witness` or `proxy`.
         name: String,
+        /// The run it serves, for whoever looks at the process table.
+        run: Option<String>,
     },
 }
 

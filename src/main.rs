@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         // A guest is single-threaded and has no runtime: some sandboxes leave room for little else.
         Command::Guest => awf_probe_probes::guest::serve().map_err(|e| e.to_string()),
         Command::GuestOnce { probe, label, params } => awf_probe_probes::guest::once(probe, label, params),
-        Command::Role { name } => role(name),
+        Command::Role { name, run: _ } => role(name),
         Command::Run(_)
         | Command::List(_)
         | Command::Explain(_)

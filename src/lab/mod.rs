@@ -199,8 +199,8 @@ async fn start_helper(
         cap_add: vec!["NET_ADMIN", "NET_RAW", "SYS_PTRACE"],
         ..Spec::plain("helper")
     };
-    let how =
-        Start { runtime, args: &["role", "helper"], role: "helper", host_pid: true, also: vec![], aliases: vec![] };
+    let args = ["role", "helper", &common.run];
+    let how = Start { runtime, args: &args, role: "helper", host_pid: true, also: vec![], aliases: vec![] };
     Role::start(docker, common, &spec, how, sink).await
 }
 

@@ -103,7 +103,8 @@ impl Role for Helper {
             Ask::Undo => self.undo().await.map(|()| Answer::Ok),
             Ask::Sweep => {
                 let mut netlink = Netlink::open(0)?;
-                let mut lines = routes::sweep(&mut netlink)?;
+                let mut lines = routes::sweep_links(&mut netlink)?;
+                lines.extend(routes::sweep(&mut netlink)?);
                 // Rules first, links after: a run makes its links before its rules.
                 let rules = host_rules::listed();
                 let links = net::links(&mut netlink)?.into_iter().map(|l| l.name).collect();

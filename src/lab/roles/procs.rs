@@ -151,6 +151,19 @@ fn parent(pid: i32) -> Option<i32> {
     String::from_utf8_lossy(&stat[end + 1..]).split_whitespace().nth(1)?.parse().ok()
 }
 
+/// The runs whose helper is there: this one's at least, or the process table does not show them.
+pub(super) fn runs() -> Vec<String> {
+    let lines = pids().into_iter().map(|pid| slurp(&format!("/proc/{pid}/cmdline")));
+    lines.filter_map(|line| helped(&line)).collect()
+}
+
+/// The run that a helper's command line names.
+fn helped(line: &[u8]) -> Option<String> {
+    let mut words = line.strip_suffix(b"\0")?.rsplit(|byte| *byte == 0);
+    let (run, helper, role) = (words.next()?, words.next()?, words.next()?);
+    (helper == b"helper" && role == b"role").then(|| String::from_utf8_lossy(run).into_owned())
+}
+
 fn pids() -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut pids: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
@@ -186,6 +199,14 @@ const WALK: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_helper_names_its_run_and_nothing_else_does() {
+        assert_eq!(helped(b"/awf-probe\0role\0helper\x001fe240a4\0").as_deref(), Some("1fe240a4"));
+        for other in [&b"/awf-probe\0role\0helper\0"[..], b"/awf-probe\0role\0witness\x001fe240a4\0", b"sh\0", b""] {
+            assert_eq!(helped(other), None);
+        }
+    }
 
     #[test]
     fn a_named_thread_is_found_and_so_are_its_ancestors() {

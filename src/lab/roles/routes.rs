@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use super::change;
 use super::net::{self, MARK, Route, Rule};
 use super::netlink::{Netlink, errno};
+use super::procs;
 use super::subnet::Subnet;
 
 /// Something that was made, kept to be removed.
@@ -187,6 +188,26 @@ fn remove_leftovers(netlink: &mut Netlink, table: u32) -> Result<()> {
         leftover.unmake(netlink).with_context(|| format!("remove leftover {leftover}"))?;
     }
     Ok(())
+}
+
+/// Removes the links to a witness whose run has no helper any more. Returns what was removed.
+///
+/// A network namespace may outlive its processes for minutes: a connection whose other end is gone keeps it until it is
+/// given up, and its links with it. So a link is no sign of life; the helper is, and it is there before the link.
+pub(super) fn sweep_links(netlink: &mut Netlink) -> Result<Vec<String>> {
+    let links = net::links(netlink)?;
+    let alive = procs::runs();
+    let mut removed = Vec::new();
+    // Who does not see its own process sees nobody's.
+    for link in links.into_iter().filter(|_| !alive.is_empty()) {
+        let run = link.name.strip_prefix("awfp").and_then(|n| n.strip_suffix('w')).unwrap_or_default();
+        if run.len() == 8 && !alive.iter().any(|a| a.starts_with(run)) {
+            let leftover = Made::Link { index: link.index, name: link.name };
+            leftover.unmake(netlink).with_context(|| format!("remove leftover {leftover}"))?;
+            removed.push(leftover.to_string());
+        }
+    }
+    Ok(removed)
 }
 
 /// Removes marked rules and routes of runs that are dead: none of their bridges and none of their links exists any

@@ -118,7 +118,8 @@ pub enum Ask {
     },
     /// Helper. Undo everything it made, as at the end of its input, and go on answering.
     Undo,
-    /// Helper. Remove the rules and routes of runs whose bridges and links are all gone. Answers with what was removed.
+    /// Helper. Remove the links of runs without a helper, and the rules and routes of runs whose bridges and links are
+    /// all gone. Answers with what was removed.
     Sweep,
     /// Helper. End the shim of a container that the engine cannot remove: the process `pid`, if it is a containerd
     /// shim whose command line names this container.
