@@ -19,6 +19,7 @@ pub mod progress;
 pub mod record;
 pub mod scenario;
 pub mod seccomp;
+pub mod settings;
 pub mod specs;
 
 /// `n` random bytes as hexadecimal digits.

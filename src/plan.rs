@@ -5,13 +5,20 @@ use std::collections::BTreeSet;
 use awf_probe_matrix::{Capability, Catalogue, InitUnder, Model, Scope};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use crate::{error::Error, event::PlannedCell, scenario::egress, specs::SOLO};
+use crate::{
+    error::Error,
+    event::PlannedCell,
+    scenario::egress,
+    specs::{DRIVEN, SOLO},
+};
 
 /// One scenario of one runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Job {
     /// A solo spec. `plain` comes first and decides whether the others are tried.
     Solo(&'static str),
+    /// Containers the engine drives from outside.
+    Driven(&'static str),
     /// An init container under this runtime joins.
     Netns(String),
     /// An enforcement model.
@@ -31,7 +38,7 @@ impl Job {
     /// Name as in the journal.
     pub fn name(&self) -> String {
         match self {
-            Self::Solo(name) => (*name).to_owned(),
+            Self::Solo(name) | Self::Driven(name) => (*name).to_owned(),
             Self::Netns(init) => format!("netns[{init}]"),
             Self::Egress { model, backend, raw } => egress::name(&model.id, backend.as_deref(), *raw),
             Self::Tamper => egress::TAMPER.to_owned(),
@@ -42,6 +49,7 @@ impl Job {
     pub fn containers(&self) -> usize {
         match self {
             Self::Solo(_) | Self::Tamper => 1,
+            Self::Driven(name) => DRIVEN.iter().find(|(n, _)| n == name).map_or(0, |(_, c)| *c),
             Self::Netns(_) => 2,
             Self::Egress { model, .. } => {
                 if model.init == InitUnder::None {
@@ -193,6 +201,7 @@ fn jobs(taken: &[&Capability], stages: &[(Model, Option<String>)], inits: &[Stri
     if needed.contains("netns") {
         jobs.extend(inits.iter().cloned().map(Job::Netns));
     }
+    jobs.extend(DRIVEN.iter().filter(|(s, _)| needed.contains(*s)).map(|(s, _)| Job::Driven(s)));
     jobs.extend(SOLO.iter().filter(|s| **s != "plain" && needed.contains(**s)).map(|s| Job::Solo(s)));
     jobs
 }

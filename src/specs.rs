@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use crate::extra::Extra;
+use crate::{extra::Extra, settings::Settings};
 
 /// The network a sandbox is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub struct Spec {
     pub extra_hosts: Vec<String>,
     /// Mounts and limits beyond those of AWF's agent.
     pub extra: Extra,
+    /// What a client says about its life.
+    pub more: Settings,
 }
 
 impl Spec {
@@ -104,6 +106,7 @@ impl Spec {
             env: vec![],
             extra_hosts: vec![],
             extra: Extra::default(),
+            more: Settings::default(),
         }
     }
 
@@ -171,6 +174,27 @@ impl Spec {
             },
             "netfilter" => Self { cap_add: vec!["NET_ADMIN", "NET_RAW"], ..netfilter },
             "netfilter-noraw" => Self { cap_add: vec!["NET_ADMIN"], cap_drop: vec!["NET_RAW"], ..netfilter },
+            "configured" => Self {
+                env: vec!["AWF_PROBE_SET=by the client".to_owned()],
+                more: Settings {
+                    user: Some("1000:13".to_owned()),
+                    groups: vec!["4242".to_owned()],
+                    workdir: Some("/tmp".to_owned()),
+                    hostname: Some("box".to_owned()),
+                    domainname: Some("awf-probe.test".to_owned()),
+                    ..Settings::default()
+                },
+                extra: Extra { sysctls: vec![("net.ipv4.ip_local_port_range", "41000 41063")], ..Extra::default() },
+                ..plain
+            },
+            "read-only" => Self {
+                more: Settings { read_only: true, ..Settings::default() },
+                extra: Extra { tmpfs: vec![("/scratch", "rw,size=1m,mode=1777")], ..Extra::default() },
+                ..plain
+            },
+            "init" => {
+                Self { more: Settings { init: true, user: Some("agent".to_owned()), ..Settings::default() }, ..plain }
+            }
             _ => return None,
         })
     }
@@ -202,7 +226,13 @@ pub const SOLO: &[&str] = &[
     "all-caps-awf",
     "profile",
     "default-seccomp",
+    "configured",
+    "read-only",
+    "init",
 ];
+
+/// Scenarios the engine drives from outside, and how many containers each takes.
+pub const DRIVEN: &[(&str, usize)] = &[("health", 4), ("signals", 2), ("exit", 7), ("stdio", 4), ("life", 1)];
 
 /// AWF's proxy variables; lower-case `http_proxy` is deliberately not among them.
 pub fn proxy_env(host: &str) -> Vec<String> {

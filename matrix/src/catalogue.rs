@@ -275,6 +275,8 @@ macro_rules! files {
 const FILES: &[(&str, &str)] = files![
     "identity",
     "image",
+    "lifecycle",
+    "health",
     "netfilter",
     "netns",
     "chroot",

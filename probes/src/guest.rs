@@ -44,6 +44,7 @@ pub fn serve() -> io::Result<()> {
 /// Runs one probe in this process and writes its facts to stdout: for probes that must be executed anew, after
 /// a chroot and a capability drop.
 pub fn once(probe: &str, label: &str, params: &str) -> Result<(), String> {
+    name_this_task();
     let probe = find(probe).ok_or_else(|| format!("no probe is called {probe}"))?;
     let params = serde_json::from_str(params).map_err(|e| format!("parameters: {e}"))?;
     let out = rustix::io::dup(rustix::stdio::stdout()).map_err(|e| format!("stdout: {e}"))?;

@@ -18,6 +18,7 @@ mod environment;
 mod escape;
 mod identity;
 mod image;
+mod lifecycle;
 mod net;
 mod netfilter;
 mod netlocal;
@@ -79,6 +80,7 @@ pub const FAMILIES: &[(&str, &[Probe])] = &[
     ("netlocal", netlocal::PROBES),
     ("netns", netns::PROBES),
     ("egress", egress::PROBES),
+    ("lifecycle", lifecycle::PROBES),
 ];
 
 /// Every probe.

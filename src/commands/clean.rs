@@ -16,12 +16,13 @@ use crate::{
 /// Cleans up.
 pub async fn run(args: &CleanArgs) -> Result<Exit, Error> {
     let docker = Docker::connect().await?;
-    let mut removed = dead_runs(&docker).await?;
+    let dead = dead_runs(&docker).await?;
     let info = docker.info().await?;
     let image = docker.ensure_image(&Executable::own()?).await?;
     let run = crate::random_hex(4);
     let common = common(&run, &image, std::net::Ipv4Addr::UNSPECIFIED);
-    removed.extend(lab::sweep(&docker, &common, &reference(&info), &Sink::create(None)?).await?);
+    let mut removed = dead.names;
+    removed.extend(lab::sweep(&docker, &common, &reference(&info), &dead.ids, &Sink::create(None)?).await?);
     let mut text = if removed.is_empty() {
         "nothing was left by an earlier run\n".to_owned()
     } else {
@@ -36,9 +37,18 @@ pub async fn run(args: &CleanArgs) -> Result<Exit, Error> {
     Ok(Exit::Ok)
 }
 
+/// What dead runs had left.
+#[derive(Debug, Default)]
+pub struct Dead {
+    /// In words.
+    pub names: Vec<String>,
+    /// Their containers, which the engine no longer knows; a runtime may still have something of them.
+    pub ids: Vec<String>,
+}
+
 /// Removes what dead runs left. A run is alive while its helper is; a live run's things are never touched.
-pub async fn dead_runs(docker: &Docker) -> Result<Vec<String>, Error> {
-    let mut removed = Vec::new();
+pub async fn dead_runs(docker: &Docker) -> Result<Dead, Error> {
+    let mut dead = Dead::default();
     for (run, made) in docker.made_by(None).await? {
         let alive = made.containers.iter().any(|(_, _, role, running)| role == "helper" && *running);
         if alive {
@@ -49,9 +59,10 @@ pub async fn dead_runs(docker: &Docker) -> Result<Vec<String>, Error> {
         if !left.is_empty() {
             return Err(Error::Leftovers { what: left.join("; ") });
         }
-        removed.extend(names(&run, &made));
+        dead.names.extend(names(&run, &made));
+        dead.ids.extend(made.containers.into_iter().map(|(id, ..)| id));
     }
-    Ok(removed)
+    Ok(dead)
 }
 
 fn names(run: &str, made: &Made) -> Vec<String> {

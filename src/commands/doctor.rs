@@ -178,7 +178,7 @@ async fn helper(docker: &Docker, info: &Info, common: &Common) -> Finding {
         Ok(sink) => sink,
         Err(e) => return finding(Some(false), e.to_string(), ""),
     };
-    match lab::survey(docker, common, &runtime, true, &sink).await {
+    match lab::survey(docker, common, &runtime, true, &[], &sink).await {
         Ok(ground) => {
             let text = format!("helper starts; free ranges: {} for the witness", ground.layout.document_cidr);
             let ground = Arc::new(ground);

@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use awf_probe_matrix::{Fact, Leftovers, Matrix, Result_, RunInfo, RuntimeRow, Standing, Verdict, select::rfc3339};
@@ -34,7 +34,7 @@ use crate::{
     plan::{Filter, Job, Plan},
     progress::{Progress, note},
     record::Record,
-    scenario::{Cx, LabHandle, Privilege, egress, millis, netns, solo},
+    scenario::{Cx, LabHandle, Privilege, egress, health, life, lifecycle, millis, netns, solo},
     seccomp::{self, Profile, Setting},
     specs::AWF_PROFILE,
 };
@@ -143,7 +143,8 @@ async fn measure(
 ) -> Result<(), Error> {
     let begun = Instant::now();
     let run = crate::random_hex(4);
-    for removed in clean::dead_runs(docker).await? {
+    let dead = clean::dead_runs(docker).await?;
+    for removed in &dead.names {
         note(&format!("removed what an earlier run left: {removed}"));
     }
     let executable = Executable::own()?;
@@ -176,7 +177,7 @@ async fn measure(
     // Outlives an interruption: its helper must be told to undo what it made, not just be removed.
     let ground = OnceCell::new();
     let outcome = tokio::select! {
-        outcome = stages(docker, info, plan, args, profile, sink, &run, &executable, &image, tools.as_ref(), &ground) => outcome,
+        outcome = stages(docker, info, plan, args, profile, sink, &run, &executable, &image, tools.as_ref(), &dead.ids, &ground) => outcome,
         () = sink.alarmed() => Err(Error::Lab {
             why: "a frame of the lab was seen on a link where none belongs; the run was stopped at once".to_owned(),
         }),
@@ -203,11 +204,13 @@ async fn stages(
     executable: &Executable,
     image: &Image,
     tools: Option<&(String, String)>,
+    dead: &[String],
     ground: &OnceCell<lab::Ground>,
 ) -> Result<(), Error> {
     let helper_runtime = reference(info);
     let draft = common(run, image, std::net::Ipv4Addr::UNSPECIFIED);
-    let ground = ground.get_or_try_init(|| lab::survey(docker, &draft, &helper_runtime, tools.is_none(), sink)).await?;
+    let ground =
+        ground.get_or_try_init(|| lab::survey(docker, &draft, &helper_runtime, tools.is_none(), dead, sink)).await?;
     let mut common = common(run, image, ground.layout.approved());
     if let Some((reference, id)) = tools {
         common.toolbox = Some(Arc::new(docker.unpack_toolbox(run, reference, id, executable).await?));
@@ -311,7 +314,7 @@ async fn one_runtime<'a>(cx: &Cx, runtime: &str, jobs: &'a [Job], crowded: bool,
     progress.begin(&format!("{runtime}: {}", first.name()));
     let started = match first {
         Job::Solo(name) => solo::run(cx, runtime, name).await,
-        Job::Netns(_) | Job::Egress { .. } | Job::Tamper => false,
+        Job::Driven(_) | Job::Netns(_) | Job::Egress { .. } | Job::Tamper => false,
     };
     progress.done();
     if !started {
@@ -334,11 +337,23 @@ async fn one_job(cx: &Cx, runtime: &str, job: &Job, progress: &Progress) {
     progress.begin(&format!("{runtime}: {}", job.name()));
     match job {
         Job::Solo(name) => drop(solo::run(cx, runtime, name).await),
+        Job::Driven(name) => driven(cx, runtime, name).await,
         Job::Netns(init) => netns::run(cx, runtime, init).await,
         Job::Egress { model, backend, raw } => egress::run(cx, runtime, model, backend.as_deref(), *raw).await,
         Job::Tamper => egress::tamper(cx, runtime).await,
     }
     progress.done();
+}
+
+async fn driven(cx: &Cx, runtime: &str, name: &str) {
+    match name {
+        "exit" => lifecycle::exit(cx, runtime).await,
+        "health" => health::run(cx, runtime).await,
+        "life" => life::run(cx, runtime).await,
+        "signals" => lifecycle::signals(cx, runtime).await,
+        "stdio" => lifecycle::stdio(cx, runtime).await,
+        other => cx.problem(runtime, other, "plan", "no scenario has this name"),
+    }
 }
 
 /// Removes everything with the run's label, lets the helper undo its rules, and compares the host with before.
@@ -366,7 +381,11 @@ async fn clean_up(
     }
     let mut compared = None;
     if let Some(ground) = &ground {
-        left.extend(orphans(ground, docker.created()).await);
+        let mut ids = docker.created();
+        ids.retain(|id| *id != ground.helper().id);
+        let remains = lab::orphans(&ground.helper(), &ids).await;
+        remains.ended.iter().for_each(|what| note(what));
+        left.extend(remains.left);
         compared = Some(ground.leftovers(&common(run, image, ground.layout.approved())).await);
         ground.close().await;
     }
@@ -379,31 +398,6 @@ async fn clean_up(
         sink.emit(Event::Cleaned { leftovers: leftovers? });
     }
     Ok(())
-}
-
-/// Processes and cgroups of removed containers that the engine no longer knows. A question that is not answered is a
-/// leftover, too: nobody can say that there is none.
-async fn orphans(ground: &lab::Ground, mut ids: Vec<String>) -> Vec<String> {
-    use lab::roles::wire::{Answer, Ask};
-    let helper = ground.helper();
-    ids.retain(|id| *id != helper.id);
-    let mut left = Vec::new();
-    // A shim takes a moment to go after its container was removed.
-    for _ in 0..40 {
-        match helper.ask(Ask::Orphans { ids: ids.clone() }).await {
-            Ok(Answer::Orphans { processes, cgroups }) => {
-                left = processes.iter().map(|p| format!("process {} ({}): {}", p.pid, p.comm, p.args)).collect();
-                left.extend(cgroups.iter().map(|c| format!("cgroup {c}")));
-            }
-            Ok(other) => return vec![format!("orphans were not looked for: {other:?}")],
-            Err(e) => return vec![format!("orphans were not looked for: {e}")],
-        }
-        if left.is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    left
 }
 
 /// The runtime of the lab's own containers: runc by name where there is one, never a candidate by default.

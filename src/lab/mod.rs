@@ -140,26 +140,97 @@ pub struct Ground {
     pub layout: Layout,
 }
 
-/// Removes rules and routes of dead runs whose helper could not. Returns what was removed.
-pub async fn sweep(docker: &Docker, common: &Common, runtime: &str, sink: &Sink) -> Result<Vec<String>, Error> {
+/// What a runtime still has of containers the engine no longer knows.
+#[derive(Clone, Debug, Default)]
+pub struct Remains {
+    /// Shims that were ended, in words.
+    pub ended: Vec<String>,
+    /// What is there all the same. A question that is not answered counts: nobody can say that there is nothing.
+    pub left: Vec<String>,
+}
+
+/// Looks for processes and cgroups of removed containers. A shim takes a moment to go; one that has not gone after a
+/// second belongs to a start that failed and will never go, so it is ended, and the engine's containerd then removes
+/// the rest.
+pub async fn orphans(helper: &Role, ids: &[String]) -> Remains {
+    let mut remains = Remains::default();
+    if ids.is_empty() {
+        return remains;
+    }
+    let mut wait = 20;
+    while wait > 0 {
+        wait -= 1;
+        let (processes, cgroups) = match helper.ask(Ask::Orphans { ids: ids.to_vec() }).await {
+            Ok(Answer::Orphans { processes, cgroups }) => (processes, cgroups),
+            Ok(other) => {
+                remains.left = vec![format!("orphans were not looked for: {other:?}")];
+                return remains;
+            }
+            Err(e) => {
+                remains.left = vec![format!("orphans were not looked for: {e}")];
+                return remains;
+            }
+        };
+        remains.left = processes.iter().map(|p| format!("process {} ({}): {}", p.pid, p.comm, p.args)).collect();
+        remains.left.extend(cgroups.iter().map(|c| format!("cgroup {c}")));
+        if remains.left.is_empty() {
+            return remains;
+        }
+        if wait == 0 && remains.ended.is_empty() {
+            for shim in processes.iter().filter(|p| p.comm.starts_with("containerd-shim")) {
+                let Some(id) = ids.iter().find(|id| shim.args.contains(id.as_str())) else { continue };
+                let said = helper.ask(Ask::EndShim { pid: shim.pid, id: id.clone() }).await;
+                let what = format!("shim {} of container {}, left by a start that failed", shim.pid, &id[..12]);
+                remains
+                    .ended
+                    .push(said.map_or_else(|e| format!("{what}: not ended: {e}"), |_| format!("ended the {what}")));
+                wait = 100;
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    remains
+}
+
+/// Removes what dead runs left on the host: rules and routes, and what a runtime still has of their containers. Returns
+/// what was removed.
+pub async fn sweep(
+    docker: &Docker,
+    common: &Common,
+    runtime: &str,
+    dead: &[String],
+    sink: &Sink,
+) -> Result<Vec<String>, Error> {
     let helper = start_helper(docker, common, runtime, true, sink).await?;
     let removed = helper.ask(Ask::Sweep).await.and_then(lines);
+    let remains = orphans(&helper, dead).await;
     helper.close().await;
     docker.remove(&helper.id).await?;
-    removed
+    if !remains.left.is_empty() {
+        return Err(Error::Leftovers { what: remains.left.join("; ") });
+    }
+    removed.map(|mut all| {
+        all.extend(remains.ended);
+        all
+    })
 }
 
 /// Starts the helper, looks at the host, chooses ranges. Nothing is changed yet.
 ///
-/// Without `tools` the helper has no iptables: an engine on another machine may not have the folders to mount.
+/// `dead` are containers of earlier runs that were removed just now. Without `tools` the helper has no iptables: an engine on another machine may not have the folders to mount.
 pub async fn survey(
     docker: &Docker,
     common: &Common,
     runtime: &str,
     tools: bool,
+    dead: &[String],
     sink: &Sink,
 ) -> Result<Ground, Error> {
     let helper = Arc::new(start_helper(docker, common, runtime, tools, sink).await?);
+    let remains = orphans(&helper, dead).await;
+    for what in remains.ended.iter().chain(&remains.left) {
+        note(&format!("of an earlier run: {what}"));
+    }
     for removed in lines(helper.ask(Ask::Sweep).await?)? {
         note(&format!("removed what an earlier run left: {removed}"));
     }

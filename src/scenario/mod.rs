@@ -31,7 +31,11 @@ use crate::{
     specs::{Net, Spec},
 };
 
+mod case;
 pub mod egress;
+pub mod health;
+pub mod life;
+pub mod lifecycle;
 pub mod netns;
 mod privilege;
 pub mod solo;
@@ -480,18 +484,14 @@ pub fn millis(duration: Duration) -> u64 {
 
 /// Ends the shims of a container that cannot be removed, by pid. Says what was done.
 async fn end_shims(cx: &Cx, id: &str) -> String {
-    let lab = match cx.lab.wait().await {
-        Ok(lab) => lab,
-        Err(why) => return format!("its shim was not looked for: {why}"),
-    };
-    let shims = match lab.helper.ask(LabAsk::Orphans { ids: vec![id.to_owned()] }).await {
+    let shims = match cx.helper.ask(LabAsk::Orphans { ids: vec![id.to_owned()] }).await {
         Ok(Answer::Orphans { processes, .. }) => processes,
         Ok(other) => return format!("its shim was not found: {other:?}"),
         Err(e) => return format!("its shim was not found: {e}"),
     };
     let mut ended = Vec::new();
     for shim in shims.iter().filter(|p| p.comm.starts_with("containerd-shim")) {
-        match lab.helper.ask(LabAsk::EndShim { pid: shim.pid, id: id.to_owned() }).await {
+        match cx.helper.ask(LabAsk::EndShim { pid: shim.pid, id: id.to_owned() }).await {
             Ok(_) => ended.push(format!("its shim {} was ended", shim.pid)),
             Err(e) => ended.push(e.to_string()),
         }

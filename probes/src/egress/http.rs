@@ -197,10 +197,10 @@ fn converse(way: &Way, steps: &[Vec<u8>]) -> Outcome {
 
 fn exchange(way: &Way, steps: &[Vec<u8>]) -> Result<Vec<u8>, Outcome> {
     let Some(proxy) = way.proxy_address() else { return Err(Outcome::broken("no proxy")) };
-    let connected = TcpStream::connect_timeout(&proxy, way.wait * 2);
+    let connected = TcpStream::connect_timeout(&proxy, CLIENT_LIMIT);
     let mut stream = connected.map_err(|e| match e.kind() {
         std::io::ErrorKind::TimedOut => {
-            Outcome::TimedOut { after_ms: (way.wait * 2).as_millis() as u64, detail: format!("connect {proxy}") }
+            Outcome::TimedOut { after_ms: CLIENT_LIMIT.as_millis() as u64, detail: format!("connect {proxy}") }
         }
         _ => refused(&e, format!("connect {proxy}")),
     })?;
@@ -210,7 +210,10 @@ fn exchange(way: &Way, steps: &[Vec<u8>]) -> Result<Vec<u8>, Outcome> {
             break;
         }
         let last = i + 1 == steps.len();
-        let answer = read(&mut stream, way.wait, last);
+        // The first step is one that proxies answer, and a busy one must not pass for a silent one. What is said inside
+        // a tunnel may well have no answer.
+        let patience = if i == 0 { CLIENT_LIMIT } else { way.wait };
+        let answer = read(&mut stream, patience, way.wait, last);
         let refused = !last && !String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 200");
         all.extend(answer);
         if refused {
@@ -220,9 +223,9 @@ fn exchange(way: &Way, steps: &[Vec<u8>]) -> Result<Vec<u8>, Outcome> {
     Ok(all)
 }
 
-/// What comes back until it ends, or the head of an answer, or for as long as is waited.
-fn read(stream: &mut TcpStream, wait: Duration, to_the_end: bool) -> Vec<u8> {
-    let until = Instant::now() + wait;
+/// What comes back until it ends, or the head of an answer. The first byte may take `patience`, all after it `wait`.
+fn read(stream: &mut TcpStream, patience: Duration, wait: Duration, to_the_end: bool) -> Vec<u8> {
+    let mut until = Instant::now() + patience;
     let mut all = Vec::new();
     let mut buffer = [0; 4096];
     while all.len() < 1 << 16 {
@@ -232,7 +235,12 @@ fn read(stream: &mut TcpStream, wait: Duration, to_the_end: bool) -> Vec<u8> {
         }
         match stream.read(&mut buffer) {
             Ok(0) | Err(_) => break,
-            Ok(n) => all.extend_from_slice(&buffer[..n]),
+            Ok(n) => {
+                if all.is_empty() {
+                    until = Instant::now() + wait;
+                }
+                all.extend_from_slice(&buffer[..n]);
+            }
         }
         if !to_the_end && all.windows(4).any(|w| w == b"\r\n\r\n") {
             break;

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 
+pub mod drive;
 pub mod image;
 pub mod objects;
 pub mod sandbox;

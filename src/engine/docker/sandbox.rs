@@ -166,7 +166,7 @@ impl Docker {
         result
     }
 
-    async fn attach_and_start(
+    pub(super) async fn attach_and_start(
         &self,
         id: &str,
         how: &Start<'_>,
@@ -222,7 +222,7 @@ impl Docker {
         }
     }
 
-    fn body(&self, common: &Common, spec: &Spec, how: &Start<'_>) -> ContainerCreateBody {
+    pub(super) fn body(&self, common: &Common, spec: &Spec, how: &Start<'_>) -> ContainerCreateBody {
         let mut security = Vec::new();
         match &spec.seccomp {
             Seccomp::Unconfined => security.push("seccomp=unconfined".to_owned()),
@@ -277,7 +277,7 @@ impl Docker {
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
             ..Default::default()
         };
-        ContainerCreateBody {
+        let mut body = ContainerCreateBody {
             image: Some(common.image.clone()),
             cmd: Some(how.args.iter().map(|a| (*a).to_owned()).collect()),
             env: Some(spec.env.clone()),
@@ -295,7 +295,9 @@ impl Docker {
             networking_config: endpoints
                 .map(|(name, e)| NetworkingConfig { endpoints_config: Some(HashMap::from([(name, e)])) }),
             ..Default::default()
-        }
+        };
+        super::drive::settle(&mut body, &spec.more);
+        body
     }
 }
 
@@ -432,6 +434,12 @@ impl Sandbox {
         };
         let gone = |e: std::io::Error| Error::engine("write to a container", &e);
         within("writing to a container", 30, write).await?.map_err(gone)
+    }
+
+    /// Ends its input.
+    pub async fn end_input(&mut self) {
+        // One that is gone already cannot be told; what it then does not do shows.
+        drop(tokio::time::timeout(Duration::from_secs(5), self.input.shutdown()).await);
     }
 
     /// The next line, at most `limit` from now.

@@ -1,0 +1,327 @@
+//! What a client does to a container between create and remove: every call is an experiment, so a refusal is an answer.
+
+use std::time::{Duration, Instant};
+
+use awf_probe_matrix::Outcome;
+use bollard::{
+    body_full,
+    container::LogOutput,
+    errors::Error as ClientError,
+    exec::{CreateExecOptions, StartExecOptions, StartExecResults},
+    models::{
+        ContainerCreateBody, ContainerUpdateBody, HealthConfig, HostConfig, HostConfigLogConfig, RestartPolicy,
+        RestartPolicyNameEnum,
+    },
+    query_parameters::{
+        CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, KillContainerOptionsBuilder,
+        LogsOptionsBuilder, ResizeContainerTTYOptionsBuilder, RestartContainerOptionsBuilder, StatsOptionsBuilder,
+        StopContainerOptionsBuilder, TopOptionsBuilder, UploadToContainerOptionsBuilder, WaitContainerOptions,
+    },
+};
+use futures_util::{StreamExt, TryStreamExt};
+use serde_json::Value;
+
+use super::{
+    Docker, reason,
+    sandbox::{Common, Sandbox, Start},
+};
+use crate::{settings::Settings, specs::Spec};
+
+/// The engine said no, or said nothing.
+#[derive(Clone, Debug)]
+pub struct No {
+    /// `HTTP 409`, or a word where there is no status.
+    pub what: String,
+    /// In its words.
+    pub why: String,
+}
+
+impl No {
+    fn of(e: &ClientError) -> Self {
+        let what = match e {
+            ClientError::DockerResponseServerError { status_code, .. } => format!("HTTP {status_code}"),
+            _ => "no answer".to_owned(),
+        };
+        Self { what, why: reason(e) }
+    }
+
+    /// As what happened when it was tried.
+    pub fn outcome(&self) -> Outcome {
+        if self.what == "no answer" {
+            return Outcome::broken(self.why.clone());
+        }
+        Outcome::refused(self.what.clone(), self.why.chars().take(300).collect::<String>())
+    }
+}
+
+impl std::fmt::Display for No {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+/// What to execute in a running container.
+#[derive(Clone, Debug, Default)]
+pub struct ExecAsk {
+    /// Program and arguments.
+    pub cmd: Vec<String>,
+    /// User.
+    pub user: Option<String>,
+    /// Environment.
+    pub env: Vec<String>,
+    /// Working directory.
+    pub workdir: Option<String>,
+    /// With a terminal.
+    pub tty: bool,
+}
+
+/// What was executed.
+#[derive(Clone, Debug, Default)]
+pub struct Execed {
+    /// Exit code as the engine has it.
+    pub code: Option<i64>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+    /// From the request to the end of the output.
+    pub took: Duration,
+}
+
+/// A log or the output of a command is looked at up to here.
+const MAX_BYTES: usize = 8 << 20;
+
+async fn ask<T>(seconds: u64, call: impl Future<Output = Result<T, ClientError>>) -> Result<T, No> {
+    match tokio::time::timeout(Duration::from_secs(seconds), call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(e)) => Err(No::of(&e)),
+        Err(_) => Err(No { what: "no answer".to_owned(), why: format!("the engine did not answer in {seconds} s") }),
+    }
+}
+
+/// Puts settings into a request to create.
+pub(super) fn settle(body: &mut ContainerCreateBody, more: &Settings) {
+    let host = body.host_config.get_or_insert_with(HostConfig::default);
+    body.entrypoint.clone_from(&more.entrypoint);
+    body.user.clone_from(&more.user);
+    body.working_dir.clone_from(&more.workdir);
+    body.hostname.clone_from(&more.hostname);
+    body.domainname.clone_from(&more.domainname);
+    body.stop_signal.clone_from(&more.stop_signal);
+    body.tty = Some(more.tty);
+    if let Some(h) = &more.health {
+        let nanos = |ms: i64| Some(ms * 1_000_000);
+        body.healthcheck = Some(HealthConfig {
+            test: Some(std::iter::once("CMD".to_owned()).chain(h.test.iter().cloned()).collect()),
+            interval: nanos(h.interval_ms),
+            timeout: nanos(h.timeout_ms),
+            retries: Some(h.retries),
+            start_period: nanos(h.start_period_ms),
+            ..Default::default()
+        });
+    }
+    if !more.groups.is_empty() {
+        host.group_add = Some(more.groups.clone());
+    }
+    if more.read_only {
+        host.readonly_rootfs = Some(true);
+    }
+    if more.init {
+        host.init = Some(true);
+    }
+    if let Some(times) = more.restarts {
+        host.restart_policy =
+            Some(RestartPolicy { name: Some(RestartPolicyNameEnum::ON_FAILURE), maximum_retry_count: Some(times) });
+    }
+    if more.logged {
+        host.log_config = Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: None });
+    }
+}
+
+impl Docker {
+    /// Creates a container and does nothing else to it.
+    pub async fn make(&self, common: &Common, spec: &Spec, how: &Start<'_>) -> Result<String, No> {
+        let name = format!("awf-probe-{}-{}", common.run, crate::random_hex(4));
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        let created = ask(60, self.client().create_container(Some(options), self.body(common, spec, how))).await?;
+        self.remember(&created.id);
+        Ok(created.id)
+    }
+
+    /// Attaches to a container that does not run, and starts it.
+    pub async fn run_attached(&self, id: &str, how: &Start<'_>) -> Result<Sandbox, No> {
+        let started = self.attach_and_start(id, how, Instant::now()).await;
+        started.map_err(|(stage, e)| No { what: stage.to_owned(), why: e.to_string() })
+    }
+
+    /// Starts a container.
+    pub async fn run_detached(&self, id: &str) -> Result<(), No> {
+        ask(60, self.client().start_container(id, None)).await
+    }
+
+    /// Waits until it does not run, and tells its exit code.
+    pub async fn wait(&self, id: &str, seconds: u64) -> Result<i64, No> {
+        let mut stream = self.client().wait_container(id, None::<WaitContainerOptions>);
+        let first = async { stream.next().await.transpose() };
+        let answer = match tokio::time::timeout(Duration::from_secs(seconds), first).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let why = format!("it still runs after {seconds} s");
+                return Err(No { what: "no answer".to_owned(), why });
+            }
+        };
+        match answer {
+            Ok(Some(done)) => Ok(done.status_code),
+            Ok(None) => Err(No { what: "no answer".to_owned(), why: "the engine told no exit code".to_owned() }),
+            Err(ClientError::DockerContainerWaitError { code, .. }) => Ok(code),
+            Err(e) => Err(No::of(&e)),
+        }
+    }
+
+    /// Sends a signal.
+    pub async fn kill(&self, id: &str, signal: &str) -> Result<(), No> {
+        let options = KillContainerOptionsBuilder::default().signal(signal).build();
+        ask(30, self.client().kill_container(id, Some(options))).await
+    }
+
+    /// Asks it to stop, and kills it after so many seconds.
+    pub async fn stop(&self, id: &str, grace: i32) -> Result<(), No> {
+        let options = StopContainerOptionsBuilder::default().t(grace).build();
+        ask(60, self.client().stop_container(id, Some(options))).await
+    }
+
+    /// Stops and starts it.
+    pub async fn restart(&self, id: &str, grace: i32) -> Result<(), No> {
+        let options = RestartContainerOptionsBuilder::default().t(grace).build();
+        ask(60, self.client().restart_container(id, Some(options))).await
+    }
+
+    /// Freezes it.
+    pub async fn pause(&self, id: &str) -> Result<(), No> {
+        ask(30, self.client().pause_container(id)).await
+    }
+
+    /// Lets it go on.
+    pub async fn unpause(&self, id: &str) -> Result<(), No> {
+        ask(30, self.client().unpause_container(id)).await
+    }
+
+    /// Changes limits of a running container.
+    pub async fn update(&self, id: &str, memory: Option<i64>, pids: Option<i64>) -> Result<(), No> {
+        let body = ContainerUpdateBody { memory, memory_swap: memory, pids_limit: pids, ..Default::default() };
+        ask(30, self.client().update_container(id, body)).await
+    }
+
+    /// One reading of its resource use.
+    pub async fn stats(&self, id: &str) -> Result<Value, No> {
+        let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
+        let mut stream = Box::pin(self.client().stats(id, Some(options)));
+        let reading = ask(30, async { stream.next().await.transpose() }).await?;
+        Ok(serde_json::to_value(reading).unwrap_or_default())
+    }
+
+    /// Its processes.
+    pub async fn top(&self, id: &str) -> Result<Value, No> {
+        let options = TopOptionsBuilder::default().ps_args("-eo pid,comm").build();
+        let top = ask(30, self.client().top_processes(id, Some(options))).await?;
+        Ok(serde_json::to_value(top).unwrap_or_default())
+    }
+
+    /// What its log driver kept: standard output, standard error.
+    pub async fn logs(&self, id: &str) -> Result<(Vec<u8>, Vec<u8>), No> {
+        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).build();
+        let stream = self.client().logs(id, Some(options));
+        let mut kept = (Vec::new(), Vec::new());
+        collect(stream, 60, &mut kept.0, &mut kept.1).await?;
+        Ok(kept)
+    }
+
+    /// Executes something in it.
+    pub async fn exec(&self, id: &str, what: &ExecAsk) -> Result<Execed, No> {
+        let begun = Instant::now();
+        let options = CreateExecOptions {
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            tty: Some(what.tty),
+            env: (!what.env.is_empty()).then(|| what.env.clone()),
+            cmd: Some(what.cmd.clone()),
+            user: what.user.clone(),
+            working_dir: what.workdir.clone(),
+            ..Default::default()
+        };
+        let exec = ask(30, self.client().create_exec(id, options)).await?.id;
+        let start = StartExecOptions { detach: false, tty: what.tty, output_capacity: None };
+        let started = ask(30, self.client().start_exec(&exec, Some(start))).await?;
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        if let StartExecResults::Attached { output, .. } = started {
+            collect(output, 30, &mut out, &mut err).await?;
+        }
+        let took = begun.elapsed();
+        let mut code = None;
+        // The stream ends a moment before the engine has noticed.
+        for _ in 0..100 {
+            let seen = ask(30, self.client().inspect_exec(&exec)).await?;
+            if seen.running == Some(false) {
+                code = seen.exit_code;
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Execed { code, out: text(out), err: text(err), took })
+    }
+
+    /// Unpacks an archive in it.
+    pub async fn put(&self, id: &str, path: &str, archive: Vec<u8>) -> Result<(), No> {
+        let options = UploadToContainerOptionsBuilder::default().path(path).build();
+        ask(30, self.client().upload_to_container(id, Some(options), body_full(archive.into()))).await
+    }
+
+    /// Packs a path of it.
+    pub async fn get(&self, id: &str, path: &str) -> Result<Vec<u8>, No> {
+        let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
+        let parts = self.client().download_from_container(id, Some(options)).try_collect::<Vec<_>>();
+        Ok(ask(30, parts).await?.concat())
+    }
+
+    /// Paths that differ from its image.
+    pub async fn changes(&self, id: &str) -> Result<Vec<String>, No> {
+        let changes = ask(30, self.client().container_changes(id)).await?;
+        Ok(changes.unwrap_or_default().into_iter().map(|c| c.path).collect())
+    }
+
+    /// Gives its terminal another size.
+    pub async fn resize(&self, id: &str, rows: i32, columns: i32) -> Result<(), No> {
+        let options = ResizeContainerTTYOptionsBuilder::default().h(rows).w(columns).build();
+        ask(30, self.client().resize_container_tty(id, options)).await
+    }
+
+    /// Everything the engine knows of it.
+    pub async fn look(&self, id: &str) -> Result<Value, No> {
+        let seen = ask(30, self.client().inspect_container(id, None)).await?;
+        Ok(serde_json::to_value(seen).unwrap_or_default())
+    }
+}
+
+async fn collect(
+    stream: impl futures_util::Stream<Item = Result<LogOutput, ClientError>>,
+    seconds: u64,
+    out: &mut Vec<u8>,
+    err: &mut Vec<u8>,
+) -> Result<(), No> {
+    let mut stream = Box::pin(stream);
+    let all = async {
+        while let Some(part) = stream.next().await {
+            match part? {
+                LogOutput::StdErr { message } => err.extend_from_slice(&message),
+                LogOutput::StdOut { message } | LogOutput::Console { message } => out.extend_from_slice(&message),
+                LogOutput::StdIn { .. } => {}
+            }
+            if out.len() + err.len() > MAX_BYTES {
+                break;
+            }
+        }
+        Ok(())
+    };
+    ask(seconds, all).await
+}
