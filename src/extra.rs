@@ -2,6 +2,9 @@
 
 use awf_probe_probes::OVERLAYS;
 
+/// Stands for the engine's own socket among the binds.
+pub const ENGINE_SOCKET: &str = "engine";
+
 /// What a sandbox is given beyond what [`crate::specs::Spec`] names.
 #[derive(Clone, Debug, Default)]
 pub struct Extra {
@@ -53,6 +56,11 @@ impl Extra {
             volume: vec![("/m/rw", false), ("/m/ro", true), ("/m/over", false), ("/m/again", false)],
             ..Self::default()
         }
+    }
+
+    /// The engine's socket, as workflows mount it that start containers themselves.
+    pub fn engine_socket() -> Self {
+        Self { binds: vec![(ENGINE_SOCKET, "/m/engine.sock".to_owned())], ..Self::default() }
     }
 
     /// One limit of each kind, each smaller than what its probe reaches for.

@@ -159,6 +159,7 @@ impl Spec {
             "cpu" => Self { cpu_milli: Some(250), cpu_shares: Some(65_536), ..plain },
             "unlimited" => Self { cpu_shares: Some(65_536), unmasked: true, extra: Extra::big_tmpfs(), ..plain },
             "mounts" => Self { cap_add: vec!["SYS_ADMIN", "SYSLOG"], extra: Extra::mounts(), ..plain },
+            "socket" => Self { extra: Extra::engine_socket(), ..plain },
             "limits" => Self { extra: Extra::limits(), ..plain },
             "memory-tmpfs" => Self { memory: Some(64 << 20), extra: Extra::big_tmpfs(), ..plain },
             "awf" => Self {
@@ -229,10 +230,15 @@ pub const SOLO: &[&str] = &[
     "configured",
     "read-only",
     "init",
+    "socket",
 ];
 
+/// Where two containers of a scenario have the run's volume.
+pub const SHARED: &str = "/m/shared";
+
 /// Scenarios the engine drives from outside, and how many containers each takes.
-pub const DRIVEN: &[(&str, usize)] = &[("health", 4), ("signals", 2), ("exit", 7), ("stdio", 4), ("life", 1)];
+pub const DRIVEN: &[(&str, usize)] =
+    &[("health", 4), ("signals", 2), ("exit", 7), ("stdio", 4), ("life", 1), ("shared", 2)];
 
 /// AWF's proxy variables; lower-case `http_proxy` is deliberately not among them.
 pub fn proxy_env(host: &str) -> Vec<String> {

@@ -282,12 +282,14 @@ const FILES: &[(&str, &str)] = files![
     "chroot",
     "procfs",
     "bind",
+    "shared",
     "tmpfs",
     "privileges",
     "seccomp",
     "capabilities",
     "cgroup",
     "paths",
+    "isolation",
     "dns",
     "egress"
 ];

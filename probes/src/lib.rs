@@ -18,6 +18,7 @@ mod environment;
 mod escape;
 mod identity;
 mod image;
+mod isolation;
 mod lifecycle;
 mod net;
 mod netfilter;
@@ -29,6 +30,7 @@ mod procfs;
 mod procview;
 mod rlimits;
 mod seccomp;
+mod shared;
 mod sys;
 mod tiny;
 mod tmpfs;
@@ -81,6 +83,8 @@ pub const FAMILIES: &[(&str, &[Probe])] = &[
     ("netns", netns::PROBES),
     ("egress", egress::PROBES),
     ("lifecycle", lifecycle::PROBES),
+    ("isolation", isolation::PROBES),
+    ("shared", shared::PROBES),
 ];
 
 /// Every probe.

@@ -2,8 +2,9 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::{fd::AsRawFd, linux::net::SocketAddrExt, unix::net},
     time::Duration,
 };
 
@@ -19,6 +20,18 @@ pub(crate) const PROBES: &[Probe] = &[
         ask: listen,
     },
     Probe { id: "netns.dial", about: "asks 127.0.0.1 for that token", specs: &[], ask: dial },
+    Probe {
+        id: "netns.abstract-listen",
+        about: "a server on an abstract unix socket that answers with a token, until the sandbox ends",
+        specs: &[],
+        ask: abstract_listen,
+    },
+    Probe {
+        id: "netns.abstract-dial",
+        about: "asks the abstract socket for that token",
+        specs: &[],
+        ask: abstract_dial,
+    },
     Probe {
         id: "netns.addresses",
         about: "IPv4 routes and interfaces as this side sees them",
@@ -38,21 +51,64 @@ fn listen(cx: &mut Cx) {
     };
     let token = cx.text("token").to_owned();
     cx.fact("", Outcome::allowed("listening"));
-    // SAFETY: the guest is single-threaded. The child serves until the sandbox ends; it closes every inherited
-    // descriptor but the listener, so that the harness does not wait for it.
-    if unsafe { libc::fork() } == 0 {
-        let keep = std::os::fd::AsRawFd::as_raw_fd(&listener);
-        for fd in (0..64).filter(|fd| *fd != keep) {
-            // SAFETY: the descriptors are this child's copies and are not used again.
-            unsafe { libc::close(fd) };
-        }
-        for stream in listener.incoming().flatten() {
-            let mut stream = stream;
+    serve(listener.as_raw_fd(), || {
+        for mut stream in listener.incoming().flatten() {
             drop(stream.write_all(token.as_bytes()));
         }
-        // SAFETY: leaves without running the parent's destructors.
-        unsafe { libc::_exit(0) }
+    });
+}
+
+/// Abstract names belong to the network namespace, as ports do.
+fn abstract_name(cx: &Cx) -> io::Result<net::SocketAddr> {
+    net::SocketAddr::from_abstract_name(format!("awf-probe-{}-{}", cx.text("token"), port(cx)))
+}
+
+fn abstract_listen(cx: &mut Cx) {
+    let listener = match abstract_name(cx).and_then(|name| net::UnixListener::bind_addr(&name)) {
+        Ok(l) => l,
+        Err(e) => return cx.fact("", sys::refused(&e, "bind an abstract socket")),
+    };
+    let token = cx.text("token").to_owned();
+    cx.fact("", Outcome::allowed("listening"));
+    serve(listener.as_raw_fd(), || {
+        for mut stream in listener.incoming().flatten() {
+            drop(stream.write_all(token.as_bytes()));
+        }
+    });
+}
+
+fn abstract_dial(cx: &mut Cx) {
+    let token = cx.text("token").to_owned();
+    let answer = abstract_name(cx).and_then(|name| net::UnixStream::connect_addr(&name)).and_then(|mut s| {
+        s.set_read_timeout(Some(Duration::from_secs(2)))?;
+        let mut text = String::new();
+        s.read_to_string(&mut text)?;
+        Ok(text)
+    });
+    cx.fact(
+        "",
+        match answer {
+            Ok(text) if text == token => Outcome::allowed("the token"),
+            Ok(text) => Outcome::refused("another answer", text),
+            Err(e) => sys::refused(&e, "connect to an abstract socket"),
+        },
+    );
+}
+
+/// Serves in a child until the sandbox ends. It closes every inherited descriptor but the listener, so that the harness
+/// does not wait for it.
+fn serve(keep: i32, work: impl FnOnce()) {
+    // SAFETY: the guest is single-threaded.
+    if unsafe { libc::fork() } != 0 {
+        return;
     }
+    for fd in (0..64).filter(|fd| *fd != keep) {
+        // SAFETY: the descriptors are this child's copies and are not used again.
+        unsafe { libc::close(fd) };
+    }
+    work();
+    // SAFETY: leaves without running the parent's destructors.
+    unsafe { libc::_exit(0) }
 }
 
 fn dial(cx: &mut Cx) {

@@ -34,7 +34,7 @@ use crate::{
     plan::{Filter, Job, Plan},
     progress::{Progress, note},
     record::Record,
-    scenario::{Cx, LabHandle, Privilege, egress, health, life, lifecycle, millis, netns, solo},
+    scenario::{Cx, LabHandle, Privilege, egress, health, life, lifecycle, millis, netns, shared, solo},
     seccomp::{self, Profile, Setting},
     specs::AWF_PROFILE,
 };
@@ -212,6 +212,7 @@ async fn stages(
     let ground =
         ground.get_or_try_init(|| lab::survey(docker, &draft, &helper_runtime, tools.is_none(), dead, sink)).await?;
     let mut common = common(run, image, ground.layout.approved());
+    common.engine_socket = docker.socket();
     if let Some((reference, id)) = tools {
         common.toolbox = Some(Arc::new(docker.unpack_toolbox(run, reference, id, executable).await?));
     }
@@ -350,6 +351,7 @@ async fn driven(cx: &Cx, runtime: &str, name: &str) {
         "exit" => lifecycle::exit(cx, runtime).await,
         "health" => health::run(cx, runtime).await,
         "life" => life::run(cx, runtime).await,
+        "shared" => shared::run(cx, runtime).await,
         "signals" => lifecycle::signals(cx, runtime).await,
         "stdio" => lifecycle::stdio(cx, runtime).await,
         other => cx.problem(runtime, other, "plan", "no scenario has this name"),
@@ -417,6 +419,7 @@ pub fn common(run: &str, image: &Image, resolver: std::net::Ipv4Addr) -> Common 
         guarded: [format!("awf-probe-{run}-rules"), format!("awf-probe-{run}-rules-redirect")],
         volume: format!("awf-probe-{run}"),
         resolver: resolver.into(),
+        engine_socket: "/var/run/docker.sock".to_owned(),
         toolbox: None,
     }
 }

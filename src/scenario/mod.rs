@@ -38,6 +38,7 @@ pub mod life;
 pub mod lifecycle;
 pub mod netns;
 mod privilege;
+pub mod shared;
 pub mod solo;
 
 pub use privilege::Privilege;

@@ -71,26 +71,38 @@ pub async fn run(cx: &Cx, runtime: &str, init: &str) {
             with("nft", 97),
             loopback("netns.listen", "listen", LOOPBACK_PORT),
             loopback("netns.dial", "loopback.own", LOOPBACK_PORT),
+            loopback("netns.abstract-listen", "abstract.listen", LOOPBACK_PORT),
+            loopback("netns.abstract-dial", "abstract.own", LOOPBACK_PORT),
         ];
         init.run(false, asks).await;
     }
     if alive {
         let loopback =
             |label: &str, port: u16| ask("netns.dial", label, &params, json!({"port": port, "token": token}));
+        let named =
+            |label: &str, port: u16| ask("netns.abstract-dial", label, &params, json!({"port": port, "token": token}));
         let after = vec![
             dial("after", 98),
             dial("legacy.after", 96),
             dial("nft.after", 97),
             loopback("loopback", LOOPBACK_PORT),
             loopback("loopback.closed", LOOPBACK_PORT + 1),
+            named("abstract", LOOPBACK_PORT),
+            named("abstract.absent", LOOPBACK_PORT + 1),
         ];
         alive = agent.run(true, after).await == BatchEnd::Finished;
     }
-    if alive {
-        drain(cx, &lab, runtime, &scenario).await;
-    }
+    let joined_once = joined.is_some();
     if let Some(init) = joined {
         init.stop().await;
+    }
+    // As AWF has it: its init container has exited before the agent runs anything.
+    if alive && joined_once {
+        let later = vec![dial("outlive", 98), dial("legacy.outlive", 96), dial("nft.outlive", 97)];
+        alive = agent.run(true, later).await == BatchEnd::Finished;
+    }
+    if alive {
+        drain(cx, &lab, runtime, &scenario).await;
     }
     agent.stop().await;
     drop(permit);

@@ -51,6 +51,16 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
     if name.starts_with("all-caps") || name == "profile" {
         params.insert("capabilities".into(), Value::from("all"));
     }
+    if name == "plain" {
+        params.insert("run".into(), Value::from(cx.common.run.clone()));
+        if let Some((major, minor)) = disk() {
+            params.insert("disk_major".into(), Value::from(major));
+            params.insert("disk_minor".into(), Value::from(minor));
+        }
+    }
+    let host = |file: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{file}")).unwrap_or_default();
+    params.insert("host_release".into(), Value::from(host("osrelease").trim()));
+    params.insert("host_boot".into(), Value::from(host("random/boot_id").trim()));
     let mut asks: Vec<Ask> =
         all().filter(|p| p.specs.contains(&name)).map(|p| ask(p.id, "", &params, Value::Null)).collect();
     let mut alone = Vec::new();
@@ -73,6 +83,8 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
     }
     if name == "plain" {
         host_side(cx, &agent).await;
+        namespaces(cx, &agent).await;
+        same_image(cx, &agent).await;
     }
     if let (Some(lab), BatchEnd::Finished, true) = (&lab, end, in_lab) {
         drain(cx, lab, runtime, name).await;
@@ -80,6 +92,50 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
     agent.stop().await;
     drop(permit);
     true
+}
+
+/// A block device of the host that is no loop device and no memory disk.
+fn disk() -> Option<(u32, u32)> {
+    let entries = std::fs::read_dir("/sys/dev/block").ok()?.flatten();
+    let numbers = entries.filter_map(|e| {
+        let name = e.file_name().to_string_lossy().into_owned();
+        let (major, minor) = name.split_once(':')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    });
+    numbers.filter(|(major, _)| !matches!(major, 1 | 7)).min()
+}
+
+/// Which namespaces of the sandbox's first process are the host's; the helper's pid and network namespaces are, and it
+/// is the control.
+async fn namespaces(cx: &Cx, agent: &Agent) {
+    let ended = agent.ended().await;
+    let pid = ended.ok().and_then(|e| e.pid).and_then(|p| i32::try_from(p).ok()).unwrap_or(0);
+    let helper = cx.docker.look(&cx.helper.id).await.ok();
+    let of = |v: &Value| v.pointer("/State/Pid").and_then(Value::as_i64).and_then(|p| i32::try_from(p).ok());
+    for (prefix, pid) in [("namespace", pid), ("helper.namespace", helper.as_ref().and_then(of).unwrap_or(0))] {
+        match cx.helper.ask(LabAsk::Namespaces { pid }).await {
+            Ok(Answer::Namespaces { shared }) => {
+                for (kind, shared) in shared {
+                    let whose = if shared { "the host's" } else { "its own" };
+                    agent.observe("host", &format!("{prefix}.{kind}"), Outcome::value(whose));
+                }
+            }
+            Ok(other) => agent.observe("host", prefix, Outcome::broken(format!("{other:?}"))),
+            Err(e) => agent.observe("host", prefix, Outcome::broken(e.to_string())),
+        }
+    }
+}
+
+/// Whether the engine says that the sandbox is of the very image that was loaded.
+async fn same_image(cx: &Cx, agent: &Agent) {
+    let outcome = match cx.docker.look(agent.id()).await {
+        Ok(seen) if seen.pointer("/Image").and_then(Value::as_str) == Some(cx.image.id.as_str()) => {
+            Outcome::allowed(&cx.image.id)
+        }
+        Ok(seen) => Outcome::refused("another image", format!("{:?}", seen.pointer("/Image"))),
+        Err(no) => no.outcome(),
+    };
+    agent.observe("engine", "image.id", outcome);
 }
 
 /// The controls of the search for a task's comm: one that no task has, and the helper's own.

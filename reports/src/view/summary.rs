@@ -74,7 +74,12 @@ impl View<'_> {
             (ours, _) => format!("{} left on the host: {}", count(ours.len(), "thing"), list(ours)),
         };
         if !left.others.is_empty() {
-            leftovers.push_str(&format!("; changed by something else meanwhile: {}", list(&left.others)));
+            // On a busy host, as beside another run, this is a list of hundreds; the report has all of it.
+            let (shown, more) = left.others.split_at(left.others.len().min(OTHERS));
+            leftovers.push_str(&format!("; changed by something else meanwhile: {}", list(shown)));
+            if !more.is_empty() {
+                leftovers.push_str(&format!("; and {} more, in report.json", more.len()));
+            }
         }
         let end = if self.matrix.run.complete { "" } else { "; the run did not come to its end" };
         vec![
@@ -84,6 +89,9 @@ impl View<'_> {
         ]
     }
 }
+
+/// Changes by something else that are written out.
+const OTHERS: usize = 3;
 
 fn introduce(row: &RuntimeRow) -> Introduction {
     let (version, product) = (clean(&row.version), clean(&row.product));

@@ -20,6 +20,8 @@ pub const REPOSITORY: &str = "awf-probe";
 pub struct Image {
     /// `awf-probe:HASH`.
     pub tag: String,
+    /// The engine's id of it.
+    pub id: String,
     /// SHA-256 of the executable.
     pub executable: String,
     /// Its size.
@@ -55,7 +57,8 @@ pub fn hex(bytes: &[u8]) -> String {
 impl Docker {
     /// Makes sure the image of this executable is there, and removes older ones nobody uses.
     pub async fn ensure_image(&self, executable: &Executable) -> Result<Image, Error> {
-        let image = Image {
+        let mut image = Image {
+            id: String::new(),
             tag: format!("{REPOSITORY}:{}", &executable.hash[..16]),
             executable: executable.hash.clone(),
             executable_bytes: executable.bytes.len() as u64,
@@ -64,6 +67,7 @@ impl Docker {
         // Verified by its id, which is the hash of its configuration and, through it, of every byte in it.
         let there = self.client().inspect_image(&image.tag).await;
         if there.is_ok_and(|i| i.id.as_deref() == Some(&id)) {
+            image.id = id;
             return Ok(image);
         }
         let options = ImportImageOptionsBuilder::default().quiet(true).build();
@@ -74,10 +78,11 @@ impl Docker {
         if loaded.id.as_deref().is_some_and(|i| i != id) {
             // Engines with the containerd store name an image by its manifest instead of its configuration.
             let layers = loaded.root_fs.and_then(|r| r.layers).unwrap_or_default();
-            if layers.len() != 1 {
+            if layers.len() != LAYERS {
                 return Err(Error::engine("load the probe image", &"what it loaded is another image"));
             }
         }
+        image.id = loaded.id.unwrap_or(id);
         self.remove_images(Some(&image.tag)).await?;
         Ok(image)
     }
@@ -112,8 +117,8 @@ const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\n";
 
 /// A `docker save` archive and the image id the engine must give it. The same bytes for the same executable.
 fn archive(executable: &Executable, tag: &str) -> io::Result<(Vec<u8>, String)> {
-    let layer = layer(executable)?;
-    let layer_hash = hex(&Sha256::digest(&layer));
+    let layers = [layer(executable)?, second()?, third()?];
+    let hashes = layers.each_ref().map(|layer| hex(&Sha256::digest(layer)));
     let config = serde_json::json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         "os": "linux",
@@ -125,26 +130,28 @@ fn archive(executable: &Executable, tag: &str) -> io::Result<(Vec<u8>, String)> 
             "WorkingDir": "/home/agent",
             "Labels": {"awf-probe.image": executable.hash}
         },
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer_hash}")]},
-        "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "awf-probe"}]
+        "rootfs": {"type": "layers", "diff_ids": hashes.each_ref().map(|hash| format!("sha256:{hash}"))},
+        "history": hashes.each_ref().map(|_| serde_json::json!({"created": "1970-01-01T00:00:00Z", "created_by": "awf-probe"}))
     })
     .to_string();
     let config_hash = hex(&Sha256::digest(config.as_bytes()));
     let manifest = serde_json::json!([{
         "Config": format!("{config_hash}.json"),
         "RepoTags": [tag],
-        "Layers": [format!("{layer_hash}/layer.tar")]
+        "Layers": hashes.each_ref().map(|hash| format!("{hash}/layer.tar"))
     }])
     .to_string();
     let mut out = tar::Builder::new(Vec::new());
-    directory(&mut out, &layer_hash)?;
-    file(&mut out, &format!("{layer_hash}/layer.tar"), &layer, 0o644, 0)?;
+    for (hash, layer) in hashes.iter().zip(&layers) {
+        directory(&mut out, hash)?;
+        file(&mut out, &format!("{hash}/layer.tar"), layer, 0o644, 0)?;
+    }
     file(&mut out, &format!("{config_hash}.json"), config.as_bytes(), 0o644, 0)?;
     file(&mut out, "manifest.json", manifest.as_bytes(), 0o644, 0)?;
     Ok((out.into_inner()?, format!("sha256:{config_hash}")))
 }
 
-/// The image's only layer.
+/// The image's first layer, which has all that the guest needs.
 pub(super) fn layer(executable: &Executable) -> io::Result<Vec<u8>> {
     let mut out = tar::Builder::new(Vec::with_capacity(executable.bytes.len() + 65_536));
     file(&mut out, "awf-probe", &executable.bytes, 0o755, 0)?;
@@ -162,7 +169,50 @@ pub(super) fn layer(executable: &Executable) -> io::Result<Vec<u8>> {
     for dir in ["host/proc", "host/work", "host/read-only"] {
         directory(&mut out, dir)?;
     }
+    // What the layers above change, and what they leave alone.
+    for dir in ["layers", "layers/folder", "layers/opaque", "layers/empty"] {
+        directory(&mut out, dir)?;
+    }
+    for path in ["kept", "replaced", "removed", "folder/old", "opaque/old", "to-folder"] {
+        file(&mut out, &format!("layers/{path}"), b"first", 0o644, 0)?;
+    }
+    file(&mut out, "layers/mode", b"first", 0o4751, 1000)?;
+    file(&mut out, &format!("layers/{}", "long".repeat(40)), b"first", 0o644, 0)?;
+    link(&mut out, tar::EntryType::Symlink, "layers/symbolic", "kept")?;
+    link(&mut out, tar::EntryType::Link, "layers/hard", "layers/kept")?;
     out.into_inner()
+}
+
+const LAYERS: usize = 3;
+
+/// A layer that replaces and removes, by whiteouts as the image specification has them.
+fn second() -> io::Result<Vec<u8>> {
+    let mut out = tar::Builder::new(Vec::new());
+    directory(&mut out, "layers")?;
+    file(&mut out, "layers/replaced", b"second", 0o644, 0)?;
+    file(&mut out, "layers/.wh.removed", b"", 0o644, 0)?;
+    file(&mut out, "layers/.wh.folder", b"", 0o644, 0)?;
+    directory(&mut out, "layers/opaque")?;
+    file(&mut out, "layers/opaque/.wh..wh..opq", b"", 0o644, 0)?;
+    file(&mut out, "layers/opaque/new", b"second", 0o644, 0)?;
+    directory(&mut out, "layers/to-folder")?;
+    file(&mut out, "layers/to-folder/inside", b"second", 0o644, 0)?;
+    out.into_inner()
+}
+
+/// A layer that makes a folder anew which the one below took away.
+fn third() -> io::Result<Vec<u8>> {
+    let mut out = tar::Builder::new(Vec::new());
+    directory(&mut out, "layers")?;
+    directory(&mut out, "layers/folder")?;
+    file(&mut out, "layers/folder/again", b"third", 0o644, 0)?;
+    out.into_inner()
+}
+
+fn link(out: &mut tar::Builder<Vec<u8>>, kind: tar::EntryType, path: &str, to: &str) -> io::Result<()> {
+    let mut header = header(0, 0o777, 0);
+    header.set_entry_type(kind);
+    out.append_link(&mut header, Path::new(path), Path::new(to))
 }
 
 fn directory(out: &mut tar::Builder<Vec<u8>>, path: &str) -> io::Result<()> {

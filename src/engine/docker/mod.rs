@@ -70,6 +70,11 @@ impl Docker {
         Ok(Self { client, at, created: Arc::default() })
     }
 
+    /// Path of the engine's socket on its host.
+    pub fn socket(&self) -> String {
+        self.at.strip_prefix("unix://").unwrap_or("/var/run/docker.sock").to_owned()
+    }
+
     /// What the engine says of itself and its host.
     pub async fn info(&self) -> Result<Info, Error> {
         let what = "describe itself";

@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    extra::ENGINE_SOCKET,
     specs::{AWF_PROFILE, Net, Seccomp, Spec, Toolbox, marker_profile},
 };
 
@@ -52,6 +53,8 @@ pub struct Common {
     pub volume: String,
     /// The resolver every container is given: an address of the witness.
     pub resolver: IpAddr,
+    /// Path of the engine's socket.
+    pub engine_socket: String,
     /// An image whose tools take the place of the host's.
     pub toolbox: Option<Arc<ToolboxImage>>,
 }
@@ -356,7 +359,8 @@ fn mounts(common: &Common, spec: &Spec) -> Vec<Mount> {
         mounts.push(bind("/dev/null", "/host/home/agent/.netrc".to_owned()));
     }
     for (source, target) in &spec.extra.binds {
-        mounts.push(Mount { read_only: Some(*source != "/dev/null"), ..bind(source, target.clone()) });
+        let source = if *source == ENGINE_SOCKET { &common.engine_socket } else { *source };
+        mounts.push(Mount { read_only: Some(source != "/dev/null"), ..bind(source, target.clone()) });
     }
     for (target, read_only) in &spec.extra.volume {
         mounts.push(Mount {

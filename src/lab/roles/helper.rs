@@ -149,6 +149,7 @@ impl Role for Helper {
                 chain: procs::chain(pid),
                 own_network: procs::own_network(pid)?,
             }),
+            Ask::Namespaces { pid } => Ok(Answer::Namespaces { shared: procs::namespaces(pid)? }),
             Ask::Powers => Ok(Answer::Powers { permitted: procs::powers_of_parent()? }),
             Ask::Counters => Ok(counters(self.tap.as_ref(), &self.out)),
             Ask::Witness { .. } | Ask::Proxy { .. } | Ask::Sidecar { .. } => bail!("not a question for the helper"),

@@ -42,6 +42,18 @@ pub(super) fn own_network(pid: i32) -> anyhow::Result<bool> {
     Ok(of(&pid.to_string())? != of("self")?)
 }
 
+/// For each kind of namespace, whether a process is in the one of our own shim, which runs on the host. Pid 1 may be
+/// closed to us.
+pub(super) fn namespaces(pid: i32) -> anyhow::Result<Vec<(String, bool)>> {
+    let shim = std::os::unix::process::parent_id() as i32;
+    let of = |who: i32, kind: &str| {
+        let path = format!("/proc/{who}/ns/{kind}");
+        fs::read_link(&path).with_context(|| path)
+    };
+    let kinds = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
+    kinds.into_iter().map(|kind| Ok((kind.to_owned(), of(pid, kind)? == of(shim, kind)?))).collect()
+}
+
 /// The permitted capabilities of our own parent, the shim: no container can be given others.
 pub(super) fn powers_of_parent() -> anyhow::Result<u64> {
     let path = format!("/proc/{}/status", std::os::unix::process::parent_id());

@@ -109,6 +109,11 @@ pub enum Ask {
         /// The comm its first task gave itself.
         comm: String,
     },
+    /// Helper. Which namespaces of a process are the host's.
+    Namespaces {
+        /// Host pid.
+        pid: i32,
+    },
     /// Helper. The capabilities its own shim has: a container can be given no others.
     Powers,
     /// Helper. Host processes and cgroup directories that mention any of these container ids.
@@ -329,6 +334,11 @@ pub enum Answer {
         chain: Vec<Process>,
         /// Whether the init process is in another network namespace than the host's.
         own_network: bool,
+    },
+    /// Of `Namespaces`.
+    Namespaces {
+        /// Kind of namespace, and whether the process is in the host's.
+        shared: Vec<(String, bool)>,
     },
     /// Of `Powers`.
     Powers {
