@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         | Command::Coverage(_)
         | Command::Surprises(_)
         | Command::Judge(_)
+        | Command::Bench(_)
         | Command::Egress(_)
         | Command::Diff(_)
         | Command::Select(_)

@@ -32,6 +32,7 @@ use crate::{
 };
 
 pub mod egress;
+pub mod figure;
 pub mod netns;
 mod privilege;
 pub mod solo;
@@ -197,6 +198,7 @@ pub struct Agent {
     scenario: String,
     address: Option<IpAddr>,
     batches: u64,
+    behind: bool,
 }
 
 /// How a batch came to its end.
@@ -260,6 +262,7 @@ impl Agent {
             scenario: scenario.to_owned(),
             address,
             batches: 0,
+            behind: false,
         };
         agent.observe("engine", "comm", Outcome::value(&comm));
         let (role, asked) = (role.to_owned(), also_under.unwrap_or(runtime).to_owned());
