@@ -300,7 +300,12 @@ impl Record {
         match scenario.facts.get(&(Source::Engine, "runtime.asked".to_owned())).map(|s| &s.fact.outcome) {
             Some(Outcome::Allowed { .. }) => {}
             Some(other) => return Some(format!("of this sandbox the engine says: {other}")),
-            None => return Some("the engine was not asked which runtime this sandbox has".to_owned()),
+            // It did not come so far; why is known where it stopped.
+            None => {
+                let known = scenario.problems.first().map(|(stage, why, _)| format!("{stage}: {why}"));
+                let why = "the engine was not asked which runtime this sandbox has".to_owned();
+                return Some(known.unwrap_or(why));
+            }
         }
         match (tasks(scenario), self.get(runtime, "plain").and_then(tasks)) {
             (Some(a), Some(b)) if (a > 0) == (b > 0) => None,

@@ -12,6 +12,8 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+#[path = "saboteurs/edits.rs"]
+mod edits;
 #[path = "saboteurs/guest.rs"]
 mod guest;
 #[path = "saboteurs/kills.rs"]
@@ -75,8 +77,8 @@ fn table_trials() -> Vec<Trial> {
         }),
         check("every_saboteur_says_why", || {
             for s in table::SABOTEURS {
-                if s.why.len() < 20 || s.gap && !s.breaks.is_empty() {
-                    return Err(format!("{}: say why; a known gap breaks nothing", s.name));
+                if s.why.len() < 20 {
+                    return Err(format!("{}: say why", s.name));
                 }
             }
             Ok(())

@@ -52,30 +52,32 @@ fn own(cx: &Cx, mount: &str, name: &str) -> String {
 
 fn ro(cx: &mut Cx) {
     let (rw, ro) = (own(cx, "rw", "bind"), own(cx, "ro", "bind"));
-    let made = fs::create_dir_all(&rw).and_then(|()| fs::write(format!("{rw}/file"), "old"));
+    // A file for each side: what one of them takes does not stand in the other's way.
+    let made = fs::create_dir_all(&rw)
+        .and_then(|()| ["ro", "rw"].iter().try_for_each(|side| fs::write(format!("{rw}/{side}-file"), "old")));
     if let Err(e) = made {
         return cx.fact("", Outcome::broken(format!("cannot prepare {rw}: {e}")));
     }
     cx.fact(
         "seen",
-        match fs::read(format!("{ro}/file")) {
+        match fs::read(format!("{ro}/ro-file")) {
             Ok(b) if b == b"old" => Outcome::allowed("the file of the writable mount"),
             Ok(_) => Outcome::refused("other content", ""),
             Err(e) => sys::refused(&e, "through the read-only mount"),
         },
     );
-    // The read-only side first: where it is not read-only, the writable side may fail for it.
     for (side, dir) in [("ro", ro), ("rw", rw)] {
-        let at = |name: &str| format!("{dir}/{name}");
+        let at = |name: &str| format!("{dir}/{side}-{name}");
         let facts: [(&str, io::Result<()>); 8] = [
             ("write", OpenOptions::new().write(true).open(at("file")).map(drop)),
             ("truncate", truncate(&at("file"))),
-            ("create", File::create(at(side)).map(drop)),
-            ("mkdir", fs::create_dir(at(&format!("{side}-folder")))),
-            ("symlink", std::os::unix::fs::symlink("file", at(&format!("{side}-link")))),
+            ("create", File::create(at("new")).map(drop)),
+            ("mkdir", fs::create_dir(at("folder"))),
+            ("symlink", std::os::unix::fs::symlink("file", at("link"))),
             ("chmod", fs::set_permissions(at("file"), fs::Permissions::from_mode(0o600))),
             ("rename", fs::rename(at("file"), at("other"))),
-            ("unlink", fs::remove_file(at(if side == "rw" { "other" } else { "file" }))),
+            // Where the rename was refused the file is still there.
+            ("unlink", fs::remove_file(at("other")).or_else(|_| fs::remove_file(at("file")))),
         ];
         for (name, result) in facts {
             cx.fact(&format!("{side}.{name}"), attempt(result, format!("{name} in {dir}")));

@@ -55,7 +55,7 @@ pub async fn dead_runs(docker: &Docker) -> Result<Dead, Error> {
             note(&format!("run {run} is alive; its things are left alone"));
             continue;
         }
-        let left = docker.remove_made(&made).await;
+        let left = docker.remove_made(&made, 60).await;
         if !left.is_empty() {
             return Err(Error::Leftovers { what: left.join("; ") });
         }

@@ -40,7 +40,7 @@ pub async fn run() -> Result<Exit, Error> {
     findings.push(helper(&docker, &info, &common).await);
     let made = docker.made_by(Some(&common.run)).await?;
     for made in made.values() {
-        let left = docker.remove_made(made).await;
+        let left = docker.remove_made(made, 60).await;
         if !left.is_empty() {
             return Err(Error::Leftovers { what: left.join("; ") });
         }

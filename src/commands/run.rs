@@ -379,7 +379,13 @@ async fn clean_up(
             break;
         }
         // The networks go before the routes that bind them to the witness.
-        left = docker.remove_made(&made).await;
+        left = docker.remove_made(&made, 20).await;
+        if let (Some(ground), false) = (&ground, left.is_empty()) {
+            let ids: Vec<String> = made.containers.iter().map(|c| c.0.clone()).collect();
+            for what in lab::end_hanging(&ground.helper(), &ids).await {
+                note(&format!("ended what kept a container from being removed: {what}"));
+            }
+        }
     }
     let mut compared = None;
     if let Some(ground) = &ground {
@@ -391,7 +397,7 @@ async fn clean_up(
         compared = Some(ground.leftovers(&common(run, image, ground.layout.approved())).await);
         ground.close().await;
     }
-    left.extend(docker.remove_made(&Made { containers: helpers, ..Made::default() }).await);
+    left.extend(docker.remove_made(&Made { containers: helpers, ..Made::default() }, 60).await);
     if !left.is_empty() {
         sink.emit(Event::Cleaned { leftovers: Leftovers { ours: left.clone(), others: vec![], checked: true } });
         return Err(Error::Leftovers { what: left.join("; ") });

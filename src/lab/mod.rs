@@ -192,6 +192,26 @@ pub async fn orphans(helper: &Role, ids: &[String]) -> Remains {
     remains
 }
 
+/// Ends calls of the runtime that hang, and shims, of containers that the engine cannot remove: it waits for them, for
+/// ever if need be. Says what was ended.
+pub async fn end_hanging(helper: &Role, ids: &[String]) -> Vec<String> {
+    let processes = match helper.ask(Ask::Orphans { ids: ids.to_vec() }).await {
+        Ok(Answer::Orphans { processes, .. }) => processes,
+        // What remains is listed as left behind.
+        Ok(_) | Err(_) => return vec![],
+    };
+    let mut ended = Vec::new();
+    let (shims, calls): (Vec<_>, Vec<_>) = processes.iter().partition(|p| p.comm.starts_with("containerd-shim"));
+    // The calls first: a shim that sees its call end tells the engine, and all goes on in its order.
+    for process in if calls.is_empty() { shims } else { calls } {
+        let Some(id) = ids.iter().find(|id| process.args.contains(id.as_str())) else { continue };
+        if helper.ask(Ask::EndShim { pid: process.pid, id: id.clone() }).await.is_ok() {
+            ended.push(format!("process {} ({}) of container {}", process.pid, process.comm, &id[..12]));
+        }
+    }
+    ended
+}
+
 /// Removes what dead runs left on the host: rules and routes, and what a runtime still has of their containers. Returns
 /// what was removed.
 pub async fn sweep(

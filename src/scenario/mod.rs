@@ -436,7 +436,9 @@ impl Agent {
                 Err(e) => return (None, None, e.to_string()),
             }
         }
-        (None, None, "its output ended, but the engine still calls it running".to_owned())
+        let stderr = self.sandbox.stderr();
+        let tail = if stderr.is_empty() { stderr } else { format!("; {stderr}") };
+        (None, None, format!("its output ended, but the engine still calls it running{tail}"))
     }
 
     /// Removes the sandbox.

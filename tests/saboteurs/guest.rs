@@ -160,15 +160,15 @@ fn flood(text: &str) -> Vec<String> {
 
 fn contradiction(text: &str) -> Option<String> {
     let mut value: Value = serde_json::from_str(text).ok().filter(|v: &Value| v["say"] == "fact")?;
-    let outcome = &value["fact"]["outcome"];
-    let name = value["fact"]["name"].as_str()?;
+    let fact = &value["fact"];
+    let name = fact["name"].as_str()?.to_owned();
     if name.ends_with(".end") {
         return None;
     }
-    value["fact"]["outcome"] = match outcome["outcome"].as_str()? {
-        "allowed" => json!({"outcome": "refused", "errno": "EPERM", "detail": ""}),
-        "value" => json!({"outcome": "value", "value": "1000000"}),
-        _ => json!({"outcome": "allowed", "detail": ""}),
+    value["fact"] = match fact["outcome"].as_str()? {
+        "allowed" => json!({"name": name, "outcome": "refused", "errno": "EPERM", "detail": ""}),
+        "value" => json!({"name": name, "outcome": "value", "value": "1000000"}),
+        _ => json!({"name": name, "outcome": "allowed", "detail": ""}),
     };
     Some(value.to_string())
 }
@@ -176,10 +176,10 @@ fn contradiction(text: &str) -> Option<String> {
 /// Terminal control, HTML, Markdown, a right-to-left mark and a line end in what the guest says in passing.
 fn escaped(text: &str) -> String {
     let Ok(mut value) = serde_json::from_str::<Value>(text) else { return text.to_owned() };
-    let outcome = &mut value["fact"]["outcome"];
-    if let Some(detail) = outcome.get("detail").and_then(Value::as_str) {
+    let fact = &mut value["fact"];
+    if let Some(detail) = fact.get("detail").and_then(Value::as_str) {
         let more = "\u{1b}[2J\u{1b}]0;owned\u{7}<script>alert(1)</script>|`$(id)`|\u{202e}\r\n\u{0}";
-        outcome["detail"] = json!(format!("{detail}{more}"));
+        fact["detail"] = json!(format!("{detail}{more}"));
     }
     value.to_string()
 }

@@ -11,7 +11,8 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    guest,
+    edits,
+    guest::{self, Lie},
     table::{self, Act, Defect},
 };
 
@@ -30,6 +31,19 @@ pub(crate) struct Call {
     pub(crate) args: Vec<String>,
     /// The bundle's configuration.
     pub(crate) config: Value,
+}
+
+impl Call {
+    /// Edits the process that is to be executed in a running container.
+    pub(crate) fn edit_process(&self, edit: impl FnOnce(&mut Value)) {
+        let file = option(&self.args, "--process").or_else(|| option(&self.args, "-p"));
+        let read = file.as_ref().and_then(|f| serde_json::from_slice::<Value>(&fs::read(f).ok()?).ok());
+        if let (Some(file), Some(mut process)) = (file, read) {
+            edit(&mut process);
+            // Left as it was the saboteur has no defect, and the test says that it survived.
+            drop(fs::write(file, process.to_string()));
+        }
+    }
 }
 
 /// The saboteur's name, if this executable was called by a saboteur's link.
@@ -51,7 +65,12 @@ pub(crate) fn main(name: &str, args: &[String]) -> ExitCode {
     match &saboteur.defect {
         Defect::None => {}
         Defect::Bundle(edit) if call.command == "create" => edit(&mut call.config),
-        Defect::Guest(applies, lie) if call.command == "create" && applies(&call.config) => {
+        // Of the containers that are no agents only their end is spoilt: their outputs belong to the engine.
+        Defect::Guest(applies, lie)
+            if call.command == "create"
+                && (*lie == Lie::Swallow || edits::guest(&call.config))
+                && applies(&call.config) =>
+        {
             if let Err(why) = guest::interpose(&mut call.config, *lie) {
                 return complain(&why);
             }
@@ -67,6 +86,7 @@ pub(crate) fn main(name: &str, args: &[String]) -> ExitCode {
                 }
                 return ExitCode::from(code);
             }
+            Act::With(args) => call.args = args,
             Act::Be(other) => program = other.to_owned(),
         },
     }

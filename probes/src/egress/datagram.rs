@@ -231,16 +231,23 @@ pub(super) fn echo(cx: &mut Cx, way: &mut Way, kind: libc::c_int) {
         (libc::AF_INET6, libc::IPPROTO_ICMPV6, 128)
     };
     let proto = if way.dst.is_ipv4() { 1 } else { 58 };
-    let sent = net::sent(proto, SocketAddr::new(way.dst, 0), &nonce);
+    let to = SocketAddr::new(way.dst, 0);
+    let sent = net::sent(proto, to, &nonce);
     let fd = match net::raw_socket(family, kind, protocol) {
         Ok(fd) => fd,
         Err(e) => return cx.sent("", refused(&e, "socket"), sent),
     };
+    // A raw socket is given every ICMP packet of the sandbox, errors about others' attempts too, unless it is connected.
+    if kind == libc::SOCK_RAW
+        && let Err(e) = net::connect(&fd, to)
+    {
+        return cx.sent("", refused(&e, "connect"), sent);
+    }
     let mut echo = vec![request, 0, 0, 0, 0x1d, 0x0a, 0, 1];
     echo.extend(nonce.as_bytes());
     let sum = net::checksum(&echo);
     echo[2..4].copy_from_slice(&sum.to_be_bytes());
-    let outcome = net::three(&fd, &echo, SocketAddr::new(way.dst, 0), way.wait);
+    let outcome = net::three(&fd, &echo, to, way.wait);
     cx.sent("", outcome, sent);
 }
 

@@ -126,11 +126,11 @@ impl Docker {
     }
 
     /// Removes what a run made, containers first. Returns what could not be removed, with the reason.
-    pub async fn remove_made(&self, made: &Made) -> Vec<String> {
+    pub async fn remove_made(&self, made: &Made, seconds: u64) -> Vec<String> {
         let mut left = Vec::new();
         let options = || RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let removals = made.containers.iter().map(|(id, name, ..)| async move {
-            (name, within("removing a container", 60, self.client().remove_container(id, Some(options()))).await)
+            (name, within("removing a container", seconds, self.client().remove_container(id, Some(options()))).await)
         });
         for (name, outcome) in futures_util::future::join_all(removals).await {
             match outcome {

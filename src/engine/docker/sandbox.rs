@@ -164,7 +164,9 @@ impl Docker {
             Err(e) => Err(e),
         };
         if result.is_err() {
-            self.remove(&id).await.map_err(|e| ("remove", e))?;
+            // Why it did not start is what is told. One that cannot be removed now is found by its label when the run
+            // cleans up, which says so if it fails, too.
+            drop(self.remove_within(&id, 10).await);
         }
         result
     }
@@ -412,6 +414,8 @@ async fn read_output(
                 total = message.len().saturating_add(total);
                 pending.extend_from_slice(&message);
                 if total > most || pending.len() > MAX_LINE && !pending.contains(&b'\n') {
+                    let why = format!("its output is over a limit ({MAX_LINE} bytes a line, {most} in all) and is not read");
+                    stderr.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(why.as_bytes());
                     return;
                 }
                 while let Some(end) = pending.iter().position(|b| *b == b'\n') {

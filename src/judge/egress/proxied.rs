@@ -121,6 +121,9 @@ impl Look<'_> {
                 evidence.push(ledger("control, proxy", &format!("{} {}: {}", d.status, d.decision, d.target), d.line));
                 Ending::new(Result_::Served, text, evidence)
             }
+            (_, outcome) if !was_made(outcome) => {
+                Ending::new(Result_::Inconclusive, format!("the attempt was not made: {outcome}"), evidence)
+            }
             (_, outcome) => {
                 let control = self.control("egress[open]", seen);
                 let works = control.is_some_and(|c| self.witness_served(c).is_some());

@@ -92,13 +92,15 @@ pub(super) fn cgroups(ids: &[String]) -> Vec<String> {
     paths.iter().map(|path| path.to_string_lossy().trim_start_matches(prefix).to_owned()).collect()
 }
 
-/// Kills the containerd shim of a container, and nothing else: the process must be one, and name the container.
+/// Kills the containerd shim of a container, or a call of the runtime that the shim waits for, and nothing else: the
+/// process must be one, and name the container.
 pub(super) fn end_shim(pid: i32, id: &str) -> anyhow::Result<()> {
     let process = read(pid).ok_or_else(|| anyhow::anyhow!("no process {pid}"))?;
     let is_id = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
-    if !is_id || !process.comm.starts_with("containerd-shim") || !contains(&slurp(&format!("/proc/{pid}/cmdline")), id)
-    {
-        anyhow::bail!("process {pid} ({}) is not the shim of {id}", process.comm);
+    let names_it = |pid: i32| is_id && contains(&slurp(&format!("/proc/{pid}/cmdline")), id);
+    let is_shim = |pid: i32| names_it(pid) && read(pid).is_some_and(|p| p.comm.starts_with("containerd-shim"));
+    if !names_it(pid) || !is_shim(pid) && !parent(pid).is_some_and(is_shim) {
+        anyhow::bail!("process {pid} ({}) is neither the shim of {id} nor a call of its runtime", process.comm);
     }
     // SAFETY: kill takes numbers; the process was checked just now.
     if unsafe { libc::kill(pid, libc::SIGKILL) } != 0 {

@@ -126,10 +126,10 @@ pub enum Ask {
     /// Helper. Remove the links of runs without a helper, and the rules and routes of runs whose bridges and links are
     /// all gone. Answers with what was removed.
     Sweep,
-    /// Helper. End the shim of a container that the engine cannot remove: the process `pid`, if it is a containerd
-    /// shim whose command line names this container.
+    /// Helper. End what keeps the engine from removing a container: the process `pid`, if it is a containerd shim whose
+    /// command line names this container, or a child of that shim whose command line does: a call of the runtime.
     EndShim {
-        /// Host pid of the shim.
+        /// Host pid of the process.
         pid: i32,
         /// Full container id.
         id: String,
