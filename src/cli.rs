@@ -180,6 +180,10 @@ pub struct RunArgs {
     /// refused as declared. Without it the profile of AWF's size that is built in takes its place.
     #[arg(long, value_name = "FILE")]
     pub seccomp_profile: Option<PathBuf>,
+    /// Break the lab on purpose: the verdicts of such a run are worth nothing, and no command takes its report for a
+    /// measurement. For the tests of awf-probe itself.
+    #[arg(long, hide = true, value_name = "WHAT")]
+    pub sabotage: Option<crate::lab::sabotage::Sabotage>,
     /// Print the plan and start nothing.
     #[arg(long)]
     pub dry_run: bool,

@@ -75,6 +75,9 @@ impl Merge {
             return Err(ReportError::TooLong { bytes: bytes.len(), limit: crate::json::MOST_BYTES });
         }
         let report = lean::read(bytes)?;
+        if let Some(how) = &report.run.sabotage {
+            return Err(ReportError::Inconsistent(format!("its lab was broken on purpose ({how})")));
+        }
         let verdicts = self.verdicts(&report)?;
         self.reports += 1;
         let places: Vec<usize> = report.runtimes.iter().map(|r| self.environment(&report, r)).collect();

@@ -22,7 +22,14 @@ pub struct Baseline {
 impl Baseline {
     /// Reads it: its folder, report or journal.
     pub fn load(path: &Path, data: &Data) -> Result<Self, Error> {
-        Ok(Self { path: path.display().to_string(), matrix: load(path, data)? })
+        let matrix = load(path, data)?;
+        if let Some(how) = &matrix.run.sabotage {
+            return Err(Error::Usage {
+                why: format!("the lab of the baseline {} was broken on purpose ({how})", path.display()),
+                help: "measure once without --sabotage".to_owned(),
+            });
+        }
+        Ok(Self { path: path.display().to_string(), matrix })
     }
 
     /// Refuses to compare a runtime with nothing, which would find nothing worse, whatever the runtime does.

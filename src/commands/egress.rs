@@ -58,6 +58,7 @@ fn run_args(args: &EgressArgs) -> RunArgs {
         proxy: args.proxy,
         toolbox_image: None,
         seccomp_profile: None,
+        sabotage: None,
         dry_run: false,
         timings: false,
         baseline: None,

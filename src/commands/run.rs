@@ -142,6 +142,12 @@ async fn measure(
     sink: &Sink,
 ) -> Result<(), Error> {
     let begun = Instant::now();
+    if let Some(sabotage) = args.sabotage {
+        note(&format!(
+            "the lab is sabotaged on purpose ({}): what this run says of a runtime is worth nothing",
+            sabotage.word()
+        ));
+    }
     let run = crate::random_hex(4);
     let dead = clean::dead_runs(docker).await?;
     for removed in &dead.names {
@@ -167,6 +173,7 @@ async fn measure(
             started: rfc3339(fingerprint::now()),
             catalogue: data.catalogue.hash.clone(),
             executable: image.executable.clone(),
+            sabotage: args.sabotage.map(|s| s.word().to_owned()),
             tools: tools.as_ref().map_or_else(|| "of the host".to_owned(), |(r, id)| format!("image {r} ({id})")),
             ..RunInfo::default()
         },
@@ -255,7 +262,7 @@ async fn with_lab(
     let progress = Progress::new(plan.jobs.iter().map(Vec::len).sum());
     let build = async {
         let squid = args.proxy == crate::cli::ProxyEngine::Squid;
-        let lab = ground.build(docker, &common, helper_runtime, info.host.cpus, squid, sink).await;
+        let lab = ground.build(docker, &common, helper_runtime, info.host.cpus, squid, args.sabotage, sink).await;
         let told = match &lab {
             Ok(_) => None,
             Err(e) => Some(e.to_string()),
@@ -578,6 +585,7 @@ pub fn exit_of(matrix: &Matrix, data: &Data, filtered: bool) -> Exit {
         || !matrix.leftovers.ours.is_empty()
         || standings.contains(&Standing::Unknown)
         || !matrix.run.complete
+        || matrix.run.sabotage.is_some()
     {
         Exit::Inconclusive
     } else {

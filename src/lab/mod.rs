@@ -29,6 +29,9 @@ use crate::{
 
 pub mod role;
 pub mod roles;
+pub mod sabotage;
+
+use sabotage::Sabotage;
 
 /// Ports the witness listens on.
 const TCP_PORTS: &[u16] = &[
@@ -129,6 +132,7 @@ pub struct Lab {
     link: String,
     mac: String,
     cpus: u64,
+    sabotage: Option<Sabotage>,
 }
 
 /// The host before the run, and the helper that looked.
@@ -304,6 +308,7 @@ impl Ground {
         runtime: &str,
         cpus: u64,
         squid: bool,
+        sabotage: Option<Sabotage>,
         sink: &Sink,
     ) -> Result<Lab, Error> {
         let layout = self.layout.clone();
@@ -359,6 +364,7 @@ impl Ground {
                     ("*.denied.awf-probe.test".to_owned(), denied),
                     ("*.exfil.awf-probe.test".to_owned(), layout.witness(241).into()),
                 ],
+                silent: sabotage == Some(Sabotage::ResolverSilent),
             })
             .await?;
         let table = table(&common.run);
@@ -370,9 +376,11 @@ impl Ground {
                 table,
                 document: layout.document_cidr.clone(),
                 bridges: bridges.clone(),
+                unrouted: sabotage == Some(Sabotage::RouteMissing),
             })
             .await?;
         self.preflight(&layout, &bridges, &link).await?;
+        self.impair(common, &link, sabotage).await?;
         let mut lab_links = vec![link.clone()];
         lab_links.extend(bridges.iter().map(|(b, _)| b.clone()));
         self.helper.ask(Ask::Tap { subnets: subnets.clone(), lab_links }).await?;
@@ -390,12 +398,16 @@ impl Ground {
             link,
             mac,
             cpus,
+            sabotage,
         };
         let (sidecar, proxy) = tokio::join!(
             lab.start_sidecar(docker, common, runtime, sink),
             lab.start_proxy(docker, common, runtime, squid, sink)
         );
         (lab.sidecar, lab.proxy) = (Some(sidecar?), Some(proxy?));
+        if let Some(sabotage) = sabotage {
+            lab.break_now(sabotage).await?;
+        }
         Ok(lab)
     }
 
@@ -538,6 +550,7 @@ impl Lab {
             engine: engine.to_owned(),
             port: PROXY_PORT,
             allow: vec!["allowed.awf-probe.test".to_owned()],
+            open: self.sabotage == Some(Sabotage::AclOpen),
             resolver: self.layout.approved().into(),
         };
         let answer = if squid {

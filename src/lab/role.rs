@@ -55,6 +55,8 @@ struct Shared {
 struct State {
     waiting: HashMap<u64, oneshot::Sender<Result<Answer, String>>>,
     markers: HashMap<String, usize>,
+    /// Of what it reports only markers are heard.
+    deaf: bool,
     over: bool,
 }
 
@@ -151,6 +153,11 @@ impl Role {
         Marker { shared: Arc::clone(&self.shared), nonce: nonce.to_owned() }
     }
 
+    /// From now on nothing that it sees is heard, but the markers that ask whether it listens.
+    pub(super) fn deafen(&self) {
+        self.shared.lock().deaf = true;
+    }
+
     /// Ends its input and waits, a little, until it is gone.
     pub async fn close(&self) {
         if let Some(mut input) = self.input.lock().await.take() {
@@ -204,7 +211,11 @@ async fn read(
                     shared.changed.notify_waiters();
                     continue;
                 }
+                let deaf = state.deaf;
                 drop(state);
+                if deaf {
+                    continue;
+                }
                 let at = if name == "helper" { "tap" } else { name.as_str() };
                 // Packets of a sweep differ by their port alone; the first of them are evidence enough.
                 let many = packet.nonce.is_empty() && {
@@ -217,6 +228,7 @@ async fn read(
                 }
             }
             Say::Tripwire(packet) => sink.emit(Event::Packet { at: "tripwire".to_owned(), packet }),
+            Say::Dns { .. } | Say::Http { .. } | Say::Decision { .. } if shared.lock().deaf => {}
             Say::Dns { client, server, name, answer, .. } => sink.emit(Event::Dns { client, name, server, answer }),
             Say::Http { client, server, host, path, sni, .. } => {
                 sink.emit(Event::Http { client, server, host, path, tls: sni.is_some() });

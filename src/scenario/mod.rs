@@ -478,6 +478,7 @@ pub async fn drain(cx: &Cx, lab: &Lab, runtime: &str, scenario: &str) {
     };
     cx.phase(runtime, scenario, "drain", begun);
     cx.sink.emit(Event::Drained { runtime: runtime.to_owned(), scenario: scenario.to_owned(), ok, why });
+    lab.break_after(&cx.docker, scenario).await;
 }
 
 /// Milliseconds as the journal has them.

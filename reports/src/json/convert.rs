@@ -184,7 +184,7 @@ macro_rules! variants {
 
 fields! {
     RunV1 = RunInfo {
-        id, version, started, elapsed_ms, catalogue, executable, document_range, lab, proxy, tools, complete,
+        id, version, started, elapsed_ms, catalogue, executable, document_range, lab, proxy, tools, sabotage, complete,
         timings_ms = timings,
     }
     HostV1 = Host {

@@ -70,6 +70,9 @@ pub struct RunV1 {
     /// Where the tools came from: the host, or an image and its id.
     #[serde(default)]
     pub tools: String,
+    /// How the lab was broken on purpose, if it was: such a run tells nothing of any runtime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sabotage: Option<String>,
     /// Whether the run came to its end.
     pub complete: bool,
     /// Milliseconds by phase, summed over sandboxes that ran in parallel.

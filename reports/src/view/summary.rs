@@ -32,7 +32,10 @@ impl View<'_> {
             driver,
             known(&host.default_runtime)
         );
-        vec![
+        let sabotage = run.sabotage.as_deref().map(|how| {
+            ("sabotaged", format!("the lab was broken on purpose ({}); this tells nothing of any runtime", clean(how)))
+        });
+        let head = vec![
             ("run", format!("{}, {}, awf-probe {}", known(&run.id), known(&run.started), known(&run.version))),
             (
                 "host",
@@ -50,7 +53,8 @@ impl View<'_> {
                     known(&run.tools)
                 ),
             ),
-        ]
+        ];
+        sabotage.into_iter().chain(head).collect()
     }
 
     /// The runtimes.

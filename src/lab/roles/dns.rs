@@ -17,13 +17,18 @@ use super::wire::Say;
 
 /// The names the server knows.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Zone(Vec<(String, IpAddr)>);
+pub(super) struct Zone(Vec<(String, IpAddr)>, bool);
 
 impl Zone {
     /// From exact names and `*.suffix` patterns.
     pub(super) fn new(names: Vec<(String, IpAddr)>) -> Self {
         let clean = |name: String| name.trim_end_matches('.').to_ascii_lowercase();
-        Self(names.into_iter().map(|(name, address)| (clean(name), address)).collect())
+        Self(names.into_iter().map(|(name, address)| (clean(name), address)).collect(), false)
+    }
+
+    /// Sabotage: queries are reported and not answered.
+    pub(super) fn silent(self, silent: bool) -> Self {
+        Self(self.0, silent)
     }
 
     /// Every address of a name: those of the exact name, else those of the longest pattern; empty if it is unknown.
@@ -109,6 +114,9 @@ pub(super) async fn serve_udp(socket: Wildcard, zone: Arc<Zone>, out: Out) {
         };
         if let Some(answered) = answer(&zone, &buffer[..length]) {
             report(&out, client, server, "udp", &answered);
+            if zone.1 {
+                continue;
+            }
             let _ = socket.send(&answered.reply, client, server).await;
         }
     }
@@ -133,6 +141,9 @@ pub(super) async fn serve_tcp(mut stream: TcpStream, zone: &Zone, out: &Out, idl
             return;
         };
         report(out, client, server.ip(), "tcp", &answered);
+        if zone.1 {
+            continue;
+        }
         let Ok(length) = u16::try_from(answered.reply.len()) else {
             return;
         };

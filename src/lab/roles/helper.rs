@@ -84,11 +84,11 @@ impl Role for Helper {
                 Ok(Answer::Lines { lines })
             }
             Ask::Link { link, peer, pid } => self.link(link, &peer, pid),
-            Ask::Routes { link, via, via_mac, table, document, bridges } => {
+            Ask::Routes { link, via, via_mac, table, document, bridges, unrouted } => {
                 let bridges =
                     bridges.into_iter().map(|(name, subnet)| Ok((name, subnet.parse()?))).collect::<Result<_>>()?;
-                let plan =
-                    Plan { link, via, via_mac: net::parse_mac(&via_mac)?, table, document: document.parse()?, bridges };
+                let via_mac = net::parse_mac(&via_mac)?;
+                let plan = Plan { link, via, via_mac, table, document: document.parse()?, bridges, unrouted };
                 self.bridges.extend(plan.bridges.iter().map(|(bridge, _)| bridge.clone()));
                 routes::make(&mut Netlink::open(0)?, &plan, &mut self.made)?;
                 Ok(Answer::Ok)
@@ -124,6 +124,7 @@ impl Role for Helper {
                 };
                 Ok(Answer::HostRules { missing: bridges.iter().enumerate().map(make).collect() })
             }
+            Ask::Impair { run, link, how } => self.host_rules.impair(&run, &link, &how).map(|()| Answer::Ok),
             Ask::EndShim { pid, id } => procs::end_shim(pid, &id).map(|()| Answer::Ok),
             Ask::Markers { link, mac, from, to, port, nonce } => {
                 let index =
@@ -152,7 +153,7 @@ impl Role for Helper {
             Ask::Namespaces { pid } => Ok(Answer::Namespaces { shared: procs::namespaces(pid)? }),
             Ask::Powers => Ok(Answer::Powers { permitted: procs::powers_of_parent()? }),
             Ask::Counters => Ok(counters(self.tap.as_ref(), &self.out)),
-            Ask::Witness { .. } | Ask::Proxy { .. } | Ask::Sidecar { .. } => bail!("not a question for the helper"),
+            Ask::Witness { .. } | Ask::Proxy { .. } | Ask::StopProxy | Ask::Sidecar { .. } => bail!("not a question for the helper"),
         }
     }
 
@@ -220,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn questions_for_other_roles_fail() {
-        let ask = Ask::Proxy { engine: "squid".into(), port: 1, allow: Vec::new(), resolver: [127, 0, 0, 1].into() };
+        let ask = Ask::Proxy { engine: "squid".into(), port: 1, allow: Vec::new(), resolver: [127, 0, 0, 1].into(), open: false };
         assert!(Helper::new(Out::to_nowhere()).answer(ask).await.is_err());
     }
 }

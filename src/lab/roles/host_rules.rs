@@ -57,6 +57,32 @@ impl HostRules {
         Ok(())
     }
 
+    /// Sabotage of the way to the witness: drops three of ten packets that are forwarded to this link, or lets them wait.
+    pub(super) fn impair(&mut self, run: &str, link: &str, how: &str) -> Result<()> {
+        match how {
+            "loss" => {
+                let name = format!("AWFP-{run}-loss");
+                self.chain("", &name)?;
+                iptables(&format!("-A {name} -m statistic --mode random --probability 0.3 -j DROP"))?;
+                let jump = format!("DOCKER-USER -o {link} -m comment --comment awf-probe-{run} -j {name}");
+                iptables(&format!("-I {jump}"))?;
+                self.0.push(format!("-D {jump}"));
+                Ok(())
+            }
+            // Goes with the link.
+            "delay" => {
+                let args = ["qdisc", "add", "dev", link, "root", "tbf", "rate", "256kbit", "burst", "3000", "latency", "2s"];
+                let out = Command::new("/usr/sbin/tc").args(args).stdin(Stdio::null()).output();
+                let out = out.context("run the host's /usr/sbin/tc")?;
+                if !out.status.success() {
+                    bail!("tc {}: {}", args.join(" "), String::from_utf8_lossy(&out.stderr).trim().replace('\n', "; "));
+                }
+                Ok(())
+            }
+            other => bail!("no sabotage of a link is called {other:?}: use loss or delay"),
+        }
+    }
+
     fn chain(&mut self, table: &str, name: &str) -> Result<()> {
         iptables(&format!("{table}-N {name}"))?;
         // Popped from the end: emptied first, then removed.

@@ -69,7 +69,11 @@ impl Proxy {
 impl Role for Proxy {
     async fn answer(&mut self, ask: Ask) -> Result<Answer> {
         match ask {
-            Ask::Proxy { engine, port, allow, resolver } => self.start(&engine, port, Acl::new(&allow), resolver).await,
+            Ask::Proxy { engine, port, allow, resolver, open } => {
+                let acl = if open { Acl::everything() } else { Acl::new(&allow) };
+                self.start(&engine, port, acl, resolver).await
+            }
+            Ask::StopProxy => self.undo().await.map(|()| Answer::Ok),
             Ask::Counters => Ok(counters(self.capture.as_ref(), &self.out)),
             _ => bail!("not a question for the proxy"),
         }

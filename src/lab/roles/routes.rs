@@ -75,6 +75,8 @@ pub(super) struct Plan {
     pub(super) document: Subnet,
     /// Bridges and their subnets.
     pub(super) bridges: Vec<(String, Subnet)>,
+    /// Sabotage: without the way to the witness.
+    pub(super) unrouted: bool,
 }
 
 /// Makes the policy route. What was made is pushed as it is made, so a failure halfway is undone like the rest.
@@ -146,7 +148,9 @@ fn routes_of(plan: &Plan, link: u32) -> Vec<Route> {
     };
     let mut routes = vec![Route { metric: 9999, ..route(everywhere, libc::RTN_BLACKHOLE) }];
     routes.extend(plan.bridges.iter().map(|(_, subnet)| route(*subnet, libc::RTN_THROW)));
-    routes.push(Route { link, via: Some(plan.via), ..route(everywhere, libc::RTN_UNICAST) });
+    if !plan.unrouted {
+        routes.push(Route { link, via: Some(plan.via), ..route(everywhere, libc::RTN_UNICAST) });
+    }
     routes
 }
 
@@ -260,6 +264,7 @@ mod tests {
                 ("br-a".into(), "172.30.0.0/24".parse().expect("a subnet")),
                 ("br-b".into(), "172.30.1.0/24".parse().expect("a subnet")),
             ],
+            unrouted: false,
         }
     }
 
@@ -269,6 +274,13 @@ mod tests {
         assert!(routes.iter().all(|route| route.protocol == MARK && route.table == 4711));
         assert!(rules.iter().all(|rule| rule.protocol == MARK && rule.table == 4711 && rule.priority < 32_766));
         assert_eq!(routes.iter().filter(|route| route.kind == libc::RTN_THROW).count(), 2);
+    }
+
+    #[test]
+    fn without_a_route_everything_ends_in_the_blackhole() {
+        let routes = routes_of(&Plan { unrouted: true, ..plan() }, 9);
+        assert!(routes.iter().all(|r| matches!(r.kind, libc::RTN_BLACKHOLE | libc::RTN_THROW)));
+        assert_eq!(routes[0].kind, libc::RTN_BLACKHOLE);
     }
 
     #[test]

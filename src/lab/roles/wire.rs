@@ -60,6 +60,9 @@ pub enum Ask {
         document: Cidr,
         /// The run's bridges: interface name and subnet.
         bridges: Vec<(String, Cidr)>,
+        /// Sabotage: without the default route through the witness, so that all ends in the blackhole.
+        #[serde(default)]
+        unrouted: bool,
     },
     /// Helper. Ask the kernel where a packet would go (RTM_GETROUTE with source and incoming interface).
     Preflight {
@@ -155,6 +158,9 @@ pub enum Ask {
         udp: Vec<u16>,
         /// Names the DNS server knows: exact name or `*.suffix`, and the address it answers. Other names get NXDOMAIN.
         names: Vec<(String, IpAddr)>,
+        /// Sabotage: every query is reported, none is answered.
+        #[serde(default)]
+        silent: bool,
     },
     /// Proxy. Start proxying on `port` with the ACL, and capture on every interface.
     Proxy {
@@ -166,6 +172,21 @@ pub enum Ask {
         allow: Vec<String>,
         /// The resolver the proxy uses.
         resolver: IpAddr,
+        /// Sabotage: every name and port is served.
+        #[serde(default)]
+        open: bool,
+    },
+    /// Proxy. Sabotage: stop listening, and go on answering here.
+    StopProxy,
+    /// Helper. Sabotage of the way to the witness: `loss` drops three of ten packets that are forwarded to `link`, `delay`
+    /// queues all that leave through it at 256 kbit a second.
+    Impair {
+        /// The run.
+        run: String,
+        /// The host's end of the witness's link.
+        link: String,
+        /// `loss` or `delay`.
+        how: String,
     },
     /// Sidecar. Take these further addresses, listen on these ports of all of them, and capture what arrives.
     Sidecar {

@@ -35,11 +35,11 @@ impl Witness {
     }
 
     /// Binds every port first and sets the link up last: the first packet that arrives is captured and answered.
-    async fn start(&mut self, place: Place<'_>, tcp: &[u16], udp: &[u16], names: Vec<(String, IpAddr)>) -> Result<()> {
+    async fn start(&mut self, place: Place<'_>, tcp: &[u16], udp: &[u16], zone: Zone) -> Result<()> {
         if self.capture.is_some() {
             bail!("the witness runs already");
         }
-        let zone = Arc::new(Zone::new(names));
+        let zone = Arc::new(zone);
         let shared = Shared::new(Arc::clone(&zone), self.out.clone())?;
         for port in with_dns(tcp) {
             let listener = servers::listen(place.address, port)?;
@@ -65,7 +65,7 @@ impl Witness {
 impl Role for Witness {
     async fn answer(&mut self, ask: Ask) -> Result<Answer> {
         match ask {
-            Ask::Witness { link, address, gateway, gateway_mac, document, lab, tcp, udp, names } => {
+            Ask::Witness { link, address, gateway, gateway_mac, document, lab, tcp, udp, names, silent } => {
                 let place = Place {
                     link: &link,
                     address,
@@ -74,7 +74,7 @@ impl Role for Witness {
                     document: document.parse()?,
                     lab: lab.iter().map(|subnet: &Cidr| subnet.parse()).collect::<Result<_>>()?,
                 };
-                self.start(place, &tcp, &udp, names).await?;
+                self.start(place, &tcp, &udp, Zone::new(names).silent(silent)).await?;
                 Ok(Answer::Ok)
             }
             Ask::Counters => Ok(counters(self.capture.as_ref(), &self.out)),
