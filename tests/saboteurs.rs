@@ -5,8 +5,9 @@
 //! the name it is called by says which defect to have (`saboteurs/wrapper.rs`). The table of defects, with the cells
 //! each must break and no other, is `saboteurs/table.rs`; a new capability is taken up by a line there.
 //!
-//! `cargo test --test saboteurs -- NAME` measures what matches only; `AWF_PROBE_SABOTEURS=full` asks for the egress and
-//! netns cells of every saboteur, also of those whose defect cannot reach the network.
+//! Without a filter those of `table::FAST` are measured; `AWF_PROBE_SABOTEURS=all` asks for every one,
+//! `AWF_PROBE_SABOTEURS=NAME,NAME` for these, and `cargo test --test saboteurs -- NAME` for what matches. `AWF_PROBE_SABOTEURS=full` asks for the egress and netns cells
+//! of every saboteur, also of those whose defect cannot reach the network.
 
 use std::process::ExitCode;
 
@@ -35,8 +36,22 @@ fn main() -> ExitCode {
     }
     let args = Arguments::from_args();
     let mut trials = table_trials();
-    let asked: Vec<&'static table::Saboteur> =
-        table::SABOTEURS.iter().filter(|s| wanted(&args, &format!("saboteur::{}", s.name))).collect();
+    let told = std::env::var("AWF_PROBE_SABOTEURS").unwrap_or_default();
+    let named: Vec<&str> = match told.as_str() {
+        "all" | "full" => table::SABOTEURS.iter().map(|s| s.name).collect(),
+        "" if args.filter.is_some() => table::SABOTEURS.iter().map(|s| s.name).collect(),
+        "" => table::FAST.to_vec(),
+        names => names.split(',').collect(),
+    };
+    if let Some(unknown) = named.iter().find(|n| table::find(n).is_none()) {
+        let why = format!("no saboteur is called {unknown}");
+        trials.push(Trial::test("asked", move || Err(Failed::from(why))));
+    }
+    let asked: Vec<&'static table::Saboteur> = table::SABOTEURS
+        .iter()
+        .filter(|s| named.contains(&s.name))
+        .filter(|s| wanted(&args, &format!("saboteur::{}", s.name)))
+        .collect();
     if args.list || asked.is_empty() {
         trials.extend(asked.iter().map(|s| Trial::test(format!("saboteur::{}", s.name), || Ok(()))));
         return libtest_mimic::run(&args, trials).exit_code();
@@ -74,6 +89,17 @@ fn table_trials() -> Vec<Trial> {
         check("there_are_at_least_forty", || {
             let killers = table::SABOTEURS.iter().filter(|s| !s.breaks.is_empty()).count();
             if killers >= 40 { Ok(()) } else { Err(format!("only {killers} saboteurs break something")) }
+        }),
+        check("every_glob_is_one", || {
+            for (s, glob) in table::SABOTEURS.iter().flat_map(|s| s.breaks.iter().map(move |(g, _)| (s, g))) {
+                globset::Glob::new(glob).map_err(|e| format!("{}: {glob}: {e}", s.name))?;
+            }
+            Ok(())
+        }),
+        check("the_fast_ones_are_saboteurs", || {
+            let unknown: Vec<_> = table::FAST.iter().filter(|n| table::find(n).is_none()).collect();
+            let few = table::FAST.len() < 12;
+            if unknown.is_empty() && !few { Ok(()) } else { Err(format!("unknown: {unknown:?}; too few: {few}")) }
         }),
         check("every_saboteur_says_why", || {
             for s in table::SABOTEURS {

@@ -262,7 +262,8 @@ async fn with_lab(
     let progress = Progress::new(plan.jobs.iter().map(Vec::len).sum());
     let build = async {
         let squid = args.proxy == crate::cli::ProxyEngine::Squid;
-        let lab = ground.build(docker, &common, helper_runtime, info.host.cpus, squid, args.sabotage, sink).await;
+        let wish = lab::Wish { squid, sabotage: args.sabotage };
+        let lab = ground.build(docker, &common, helper_runtime, info.host.cpus, wish, sink).await;
         let told = match &lab {
             Ok(_) => None,
             Err(e) => Some(e.to_string()),

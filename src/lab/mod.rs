@@ -113,6 +113,15 @@ impl Layout {
     }
 }
 
+/// How a lab is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// Squid as the proxy, where there is one.
+    pub squid: bool,
+    /// What is broken on purpose.
+    pub sabotage: Option<Sabotage>,
+}
+
 /// A lab that stands.
 #[derive(Debug)]
 pub struct Lab {
@@ -307,10 +316,10 @@ impl Ground {
         common: &Common,
         runtime: &str,
         cpus: u64,
-        squid: bool,
-        sabotage: Option<Sabotage>,
+        wish: Wish,
         sink: &Sink,
     ) -> Result<Lab, Error> {
+        let Wish { squid, sabotage } = wish;
         let layout = self.layout.clone();
         let subnets: Vec<String> = layout.lab.iter().map(|b| format!("{b}/24")).collect();
         let names = |s: &str| format!("awfp{}{s}", &common.run[..8]);

@@ -88,7 +88,9 @@ impl Lab {
             (Sabotage::WitnessDeaf, _) => self.witness.deafen(),
             (Sabotage::ProxyDead, Some(proxy)) => drop(proxy.ask(Ask::StopProxy).await?),
             (Sabotage::ProxyDead, None) => {
-                return Err(Error::Lab { why: format!("no proxy listens on port {PROXY_PORT}, so none can be stopped") });
+                return Err(Error::Lab {
+                    why: format!("no proxy listens on port {PROXY_PORT}, so none can be stopped"),
+                });
             }
             (
                 Sabotage::WitnessDead

@@ -22,16 +22,23 @@ pub(crate) fn marker(c: &Value) -> bool {
     rules.is_some_and(|r| r.iter().any(|r| r["names"] == json!(["getcpu"])))
 }
 
-pub(crate) fn quota(c: &Value) -> bool {
-    c.pointer("/linux/resources/cpu/quota").and_then(Value::as_i64).is_some_and(|q| q > 0)
-}
-
 pub(crate) fn memory(c: &Value, bytes: i64) -> bool {
     c.pointer("/linux/resources/memory/limit").and_then(Value::as_i64) == Some(bytes)
 }
 
 pub(crate) fn pids(c: &Value, most: i64) -> bool {
     c.pointer("/linux/resources/pids/limit").and_then(Value::as_i64) == Some(most)
+}
+
+/// Whether its bounding set has a capability.
+pub(crate) fn has(c: &Value, cap: &str) -> bool {
+    let set = c.pointer("/process/capabilities/bounding").and_then(Value::as_array);
+    set.is_some_and(|s| s.iter().any(|x| x == cap))
+}
+
+/// Whether something is mounted at this path.
+pub(crate) fn mounted(c: &Value, at: &str) -> bool {
+    c["mounts"].as_array().is_some_and(|m| m.iter().any(|m| m["destination"] == at))
 }
 
 // Edits.

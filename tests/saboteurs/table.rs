@@ -98,22 +98,33 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     killed(
         "no-memory-limit",
         Bundle(|c| remove(c, "/linux/resources/memory")),
-        &[],
+        &[
+            ("cgroup.memory.victim", UNTOLD),
+            ("lifecycle.{stats,update}", UNTOLD),
+            ("cgroup.memory.{enforced,reservation,visible}", FAIL),
+            ("cgroup.swap.visible", FAIL),
+            ("tmpfs.charged", FAIL),
+        ],
         "nothing is killed, so nothing can be told of who is; what the guest sees of the limits is not what was asked for",
     ),
     killed(
         "swap-unlimited",
         Bundle(|c| put(c, "/linux/resources/memory/swap", json!(-1))),
-        &[],
+        &[("cgroup.swap.visible", FAIL)],
         "memory is limited, swap is not; there is none to measure it with, only the figure",
     ),
     killed(
         "reservation-lost",
         Bundle(|c| remove(c, "/linux/resources/memory/reservation")),
-        &[],
+        &[("cgroup.memory.reservation", FAIL)],
         "a figure that only the guest's cgroup shows",
     ),
-    killed("no-pids-limit", Bundle(|c| remove(c, "/linux/resources/pids")), &[], "all 120 processes start"),
+    killed(
+        "no-pids-limit",
+        Bundle(|c| remove(c, "/linux/resources/pids")),
+        &[("cgroup.pids.{enforced,victim,visible}", FAIL)],
+        "all 120 processes start",
+    ),
     killed(
         "pids-limit-widened",
         Bundle(|c| {
@@ -121,7 +132,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 put(c, "/linux/resources/pids/limit", json!(90));
             }
         }),
-        &[],
+        &[("cgroup.pids.visible", FAIL)],
         "90 instead of 60: still fewer than are tried, but not what was asked for",
     ),
     killed(
@@ -130,11 +141,16 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
             remove(c, "/linux/resources/cpu/quota");
             remove(c, "/linux/resources/cpu/period");
         }),
-        &[],
+        &[("cgroup.cpu.quota", FAIL)],
         "it spins at full speed",
     ),
-    killed("no-cpuset", Bundle(|c| remove(c, "/linux/resources/cpu/cpus")), &[], "every processor may be used"),
-    killed("no-rlimits", Bundle(|c| remove(c, "/process/rlimits")), &[], "no ulimit is set"),
+    killed(
+        "no-cpuset",
+        Bundle(|c| remove(c, "/linux/resources/cpu/cpus")),
+        &[("cgroup.cpuset", FAIL)],
+        "every processor may be used",
+    ),
+    killed("no-rlimits", Bundle(|c| remove(c, "/process/rlimits")), &[("cgroup.ulimit.*", FAIL)], "no ulimit is set"),
     killed(
         "no-open-files-limit",
         Bundle(|c| {
@@ -142,12 +158,27 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 all.retain(|l| text(l, "type") != "RLIMIT_NOFILE");
             }
         }),
-        &[],
+        &[("cgroup.ulimit.nofile", FAIL)],
         "one of the ulimits is passed over",
     ),
-    killed("no-oom-score", Bundle(|c| remove(c, "/process/oomScoreAdj")), &[], "the adjustment is not made"),
+    killed(
+        "no-oom-score",
+        Bundle(|c| remove(c, "/process/oomScoreAdj")),
+        &[("cgroup.oom-score-adj", UNTOLD)],
+        "the adjustment is not made",
+    ),
     // Seccomp.
-    killed("no-seccomp", Bundle(|c| remove(c, "/linux/seccomp")), &[], "the profile is not installed"),
+    killed(
+        "no-seccomp",
+        Bundle(|c| remove(c, "/linux/seccomp")),
+        &[
+            ("seccomp.action.{kill,log,trap}", FAIL),
+            ("seccomp.{argument,compat-abi,custom-errno,errno}", FAIL),
+            ("seccomp.{default-action,engine-default,denied}.*", "fail|not-applicable"),
+            ("seccomp.profile.refused", FAIL),
+        ],
+        "the profile is not installed",
+    ),
     killed(
         "seccomp-complains",
         Bundle(|c| {
@@ -162,7 +193,12 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 }
             });
         }),
-        &[],
+        &[
+            ("seccomp.action.log", FAIL),
+            ("seccomp.{argument,compat-abi,custom-errno,errno}", FAIL),
+            ("seccomp.{default-action,engine-default,denied}.*", "fail|not-applicable"),
+            ("seccomp.profile.refused", FAIL),
+        ],
         "what is to be refused is written to a log and let through; what is to be killed is killed",
     ),
     killed(
@@ -177,7 +213,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 }
             }
         }),
-        &[],
+        &[("seccomp.default-action.*", FAIL), ("seccomp.engine-default.*", FAIL)],
         "only what a profile names is refused, what it does not name is allowed",
     ),
     killed(
@@ -189,18 +225,19 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 }
             });
         }),
-        &[],
+        &[("seccomp.action.log", FAIL), ("seccomp.errno", FAIL)],
         "the system call is refused, but with EPERM instead of the profile's ENOMSG",
     ),
     killed(
         "seccomp-no-arguments",
         Bundle(|c| {
             if let Some(rules) = c.pointer_mut("/linux/seccomp/syscalls").and_then(Value::as_array_mut) {
-                let filtered = |r: &Value| r["names"] == json!(["prctl"]) && r["args"].as_array().is_some_and(|a| !a.is_empty());
+                let filtered =
+                    |r: &Value| r["names"] == json!(["prctl"]) && r["args"].as_array().is_some_and(|a| !a.is_empty());
                 rules.retain(|r| !filtered(r));
             }
         }),
-        &[],
+        &[("seccomp.argument", FAIL)],
         "the one rule with an argument filter is left out",
     ),
     killed(
@@ -212,7 +249,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 }
             });
         }),
-        &[],
+        &[("seccomp.action.kill", FAIL)],
         "who is to be killed gets an error instead",
     ),
     killed(
@@ -224,28 +261,54 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 }
             });
         }),
-        &[],
+        &[("seccomp.action.trap", FAIL)],
         "who is to be sent SIGSYS gets an error instead",
     ),
     // Capabilities and privileges.
-    networked("net-admin", Bundle(|c| add_caps(c, &["CAP_NET_ADMIN"])), &[], "it is there in every container, asked for or not"),
-    networked("net-raw", Bundle(|c| add_caps(c, &["CAP_NET_RAW"])), &[], "raw sockets open in every container"),
+    networked(
+        "net-admin",
+        Bundle(|c| add_caps(c, &["CAP_NET_ADMIN"])),
+        &[
+            ("privileges.bounding-set", UNTOLD),
+            ("capabilities.net-admin", FAIL),
+            ("privileges.no-net-admin", FAIL),
+            ("egress.udp.transparent@{env-only,open}", FAIL),
+        ],
+        "it is there in every container, asked for or not",
+    ),
+    networked(
+        "net-raw",
+        Bundle(|c| add_caps(c, &["CAP_NET_RAW"])),
+        &[
+            ("netfilter.*", PASS),
+            ("privileges.bounding-set", UNTOLD),
+            ("capabilities.awf-drops.net-raw", FAIL),
+            ("capabilities.net-raw", FAIL),
+            ("privileges.no-net-raw", FAIL),
+            (
+                "egress.{icmp.raw,packet.gateway,packet.sidecar,raw.esp,raw.gre,raw.ipip,raw.unassigned}@{open,env-only,netns-init*}",
+                FAIL,
+            ),
+            ("egress.{raw.fragments,raw.spoofed,raw.tcp,raw.udp,udp.transparent}@{open,env-only}", FAIL),
+        ],
+        "raw sockets open in every container",
+    ),
     killed(
         "sys-admin",
         Bundle(|c| add_caps(c, &["CAP_SYS_ADMIN"])),
-        &[],
+        &[("bind.remount-read-only", UNTOLD), ("procfs.mount", UNTOLD), ("capabilities.sys-admin", FAIL)],
         "AWF's agent has it anyway; a container without capabilities must not, and there controls fail",
     ),
     killed(
         "sys-chroot",
         Bundle(|c| add_caps(c, &["CAP_SYS_CHROOT"])),
-        &[],
+        &[("capabilities.awf-keeps.sys-chroot", UNTOLD), ("chroot.enter", UNTOLD), ("capabilities.sys-chroot", FAIL)],
         "as above: a control in the container without capabilities no longer fails",
     ),
     killed(
         "sys-ptrace",
         Bundle(|c| add_caps(c, &["CAP_SYS_PTRACE"])),
-        &[],
+        &[("privileges.bounding-set", UNTOLD), ("capabilities.awf-drops.sys-ptrace", FAIL)],
         "a capability AWF drops stays",
     ),
     killed(
@@ -255,45 +318,121 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 add_to_set(c, "bounding", cap);
             }
         }),
-        &[],
+        &[
+            ("bind.remount-read-only", UNTOLD),
+            ("privileges.bounding-set", UNTOLD),
+            ("procfs.mount", UNTOLD),
+            ("capabilities.{ipc-lock,linux-immutable,mknod,net-admin,sys-admin,sys-boot,sys-nice,sys-time}", FAIL),
+            ("cgroup.ulimit.memlock", FAIL),
+            ("cgroup.ulimit.core", MOOT),
+        ],
         "root regains at the next exec whatever the bounding set holds",
     ),
-    networked("no-sys-admin", Bundle(|c| drop_caps(c, &["CAP_SYS_ADMIN"])), &[], "the agent cannot mount"),
+    networked(
+        "no-sys-admin",
+        Bundle(|c| drop_caps(c, &["CAP_SYS_ADMIN"])),
+        &[
+            ("bind.remount-read-only", FAIL),
+            ("chroot.self-exe", FAIL),
+            ("procfs.mount", FAIL),
+            ("chroot.escape.{dotdot,self-root}", UNTOLD),
+            ("privileges.{bounding-set,no-mount,no-sethostname}", UNTOLD),
+            ("procfs.hidepid", UNTOLD),
+            ("seccomp.default-action.fsopen", UNTOLD),
+            ("seccomp.denied.{pivot-root,swapoff}", UNTOLD),
+            ("capabilities.sys-admin", MOOT),
+            ("chroot.escape.first-process", MOOT),
+            ("egress.tamper.{bpf,sysctl}@*", MOOT),
+        ],
+        "the agent cannot mount",
+    ),
     networked(
         "no-sys-chroot",
         Bundle(|c| drop_caps(c, &["CAP_SYS_CHROOT"])),
-        &[],
+        &[
+            ("capabilities.awf-keeps.sys-chroot", FAIL),
+            ("chroot.{enter,self-exe}", FAIL),
+            ("environment.*", UNTOLD),
+            ("paths.*", UNTOLD),
+            ("chroot.escape.*", UNTOLD),
+            ("chroot.exec", UNTOLD),
+            (
+                "privileges.{bounding-set,drop-sequence,file-capabilities,no-ambient,no-capset,no-chroot,no-mount,no-net-admin,no-net-raw,no-new-privs-set,no-sethostname,no-setuid}",
+                UNTOLD,
+            ),
+            ("seccomp.reachable.{clone3,io-uring,userns}", UNTOLD),
+            ("capabilities.sys-chroot", MOOT),
+        ],
         "the agent cannot enter its root, so nothing can be told of what is in it",
     ),
     networked(
         "no-net-admin",
         Bundle(|c| drop_caps(c, &["CAP_NET_ADMIN"])),
-        &[],
+        &[
+            ("netfilter.*", "fail|not-applicable"),
+            ("capabilities.net-admin", MOOT),
+            ("privileges.no-net-admin", UNTOLD),
+            ("egress.*@{netns-init-own,in-agent}/*", "as open"),
+            ("egress.tamper.{flush-legacy,flush-nft,insert-legacy,insert-nft,netlink,route,setsockopt}@*", MOOT),
+            ("netns.dnat.*@init=self", FAIL),
+        ],
         "no rule can be installed by who was given the right to",
     ),
-    networked("no-setuid", Bundle(|c| drop_caps(c, &["CAP_SETUID"])), &[], "nobody becomes another user"),
+    networked(
+        "no-setuid",
+        Bundle(|c| drop_caps(c, &["CAP_SETUID"])),
+        &[
+            ("environment.*", UNTOLD),
+            ("paths.*", UNTOLD),
+            ("capabilities.awf-drops.sys-ptrace", UNTOLD),
+            ("capabilities.awf-keeps.kill", UNTOLD),
+            ("capabilities.{kill,sys-ptrace}", UNTOLD),
+            ("cgroup.ulimit.nproc", UNTOLD),
+            ("chroot.escape.*", UNTOLD),
+            ("netfilter.match.owner.*", UNTOLD),
+            (
+                "privileges.{bounding-set,file-capabilities,no-ambient,no-capset,no-chroot,no-mount,no-net-admin,no-net-raw,no-new-privs,no-new-privs-set,no-sethostname,no-setuid}",
+                UNTOLD,
+            ),
+            ("procfs.{hidepid,pid1-environ}", UNTOLD),
+            ("procfs.self.status", UNTOLD),
+            ("procfs.sysctl.net", UNTOLD),
+            ("seccomp.reachable.{clone3,io-uring,userns}", UNTOLD),
+            ("tmpfs.nosuid", UNTOLD),
+            (
+                "egress.tamper.{bpf,flush-legacy,flush-nft,insert-legacy,insert-nft,netlink,ptrace,route,setsockopt,sysctl,user-namespace}@*",
+                UNTOLD,
+            ),
+            ("capabilities.awf-keeps.setuid", FAIL),
+            ("privileges.drop-sequence", FAIL),
+            ("capabilities.setuid", MOOT),
+        ],
+        "nobody becomes another user",
+    ),
     killed(
         "new-privileges",
         Bundle(|c| put(c, "/process/noNewPrivileges", json!(false))),
-        &[],
+        &[("privileges.{file-capabilities,no-new-privs,no-new-privs-set}", FAIL)],
         "the setuid program becomes root",
     ),
     killed(
         "never-new-privileges",
         Bundle(|c| put(c, "/process/noNewPrivileges", json!(true))),
-        &[],
+        &[("privileges.{file-capabilities,no-new-privs,no-new-privs-set}", MOOT), ("tmpfs.nosuid", MOOT)],
         "where nobody can gain anything the flag makes no difference",
     ),
     // Namespaces.
-    networked(
-        "host-network",
+    killed(
+        "host-network-once",
         Bundle(|c| {
-            drop_namespace(c, "network");
-            drop_sysctls(c, "net.");
-            remove(c, "/hooks");
+            if c.pointer("/process/oomScoreAdj") == Some(&json!(300)) {
+                drop_namespace(c, "network");
+                drop_sysctls(c, "net.");
+                remove(c, "/hooks");
+            }
         }),
-        &[("*", UNTOLD)],
-        "the harness must refuse to try anything in the host's network",
+        &[],
+        "a single sandbox stands in the host's network: the harness must refuse to ask it anything",
     ),
     networked(
         "host-network-later",
@@ -304,7 +443,23 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 remove(c, "/hooks");
             }
         }),
-        &[],
+        &[
+            ("chroot.*", UNTOLD),
+            ("environment.*", UNTOLD),
+            ("paths.*", UNTOLD),
+            ("privileges.*", UNTOLD),
+            ("capabilities.awf-drops.*", UNTOLD),
+            ("capabilities.awf-keeps.*", UNTOLD),
+            ("dns.{embedded,embedded-forward,static-hosts}", UNTOLD),
+            ("procfs.{hidepid,masked,mount,pid1-environ,read-only}", UNTOLD),
+            ("procfs.masked.{firmware,keys,timer-list}", UNTOLD),
+            ("procfs.net.*", UNTOLD),
+            ("procfs.read-only.*", UNTOLD),
+            ("procfs.self.*", UNTOLD),
+            ("seccomp.reachable.{clone3,io-uring,userns}", UNTOLD),
+            ("seccomp.starts", UNTOLD),
+            ("{egress,netns}.*", UNTOLD),
+        ],
         "the same, but only for AWF's agents: the harness must look at every sandbox, not only at the first",
     ),
     networked(
@@ -316,7 +471,11 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 }
             }
         }),
-        &[],
+        &[
+            ("egress.*@netns-init-own/*", "as open"),
+            ("netns.loopback@init=self", FAIL),
+            ("netns.dnat.*@init=self", "partial"),
+        ],
         "the second container is given a network of its own",
     ),
     killed(
@@ -325,7 +484,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
             drop_namespace(c, "ipc");
             drop_sysctls(c, "kernel.msg");
         }),
-        &[],
+        &[("procfs.sysctl.ipc", FAIL)],
         "a sysctl of a namespace that the sandbox does not have cannot be set",
     ),
     killed(
@@ -335,10 +494,15 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
             remove(c, "/hostname");
             drop_sysctls(c, "kernel.domainname");
         }),
-        &[],
+        &[("lifecycle.{domainname,hostname}", FAIL)],
         "it has the host's name",
     ),
-    killed("host-pid", Bundle(|c| drop_namespace(c, "pid")), &[], "the host's processes are seen"),
+    killed(
+        "host-pid",
+        Bundle(|c| drop_namespace(c, "pid")),
+        &[("lifecycle.init", UNTOLD), ("procfs.pid1-environ", UNTOLD), ("chroot.escape.first-process", MOOT)],
+        "the host's processes are seen",
+    ),
     // Mounts.
     killed(
         "volume-writable",
@@ -350,54 +514,77 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 }
             });
         }),
-        &[],
+        &[
+            ("bind.read-only.*", FAIL),
+            ("chroot.read-only-binds", FAIL),
+            ("bind.recursive-read-only", UNTOLD),
+            ("chroot.writable-bind", UNTOLD),
+        ],
         "what is mounted read-only takes a file, so nothing can be told of where a file was written",
     ),
     killed(
         "no-masks",
         Bundle(|c| put(c, "/linux/maskedPaths", json!([]))),
-        &[],
+        &[("procfs.masked", FAIL), ("procfs.masked.{firmware,keys,timer-list}", FAIL)],
         "what the engine masks can be read",
     ),
     killed(
         "no-read-only-paths",
         Bundle(|c| put(c, "/linux/readonlyPaths", json!([]))),
-        &[],
+        &[("procfs.read-only", FAIL), ("procfs.read-only.*", FAIL)],
         "sysctls can be opened for writing",
     ),
     killed(
         "credential-not-covered",
         Bundle(|c| drop_mount(c, "/host/home/agent/.netrc")),
-        &[],
+        &[("bind.overlays", FAIL), ("paths.masked-credential", FAIL)],
         "the planted secret is read, and one of 60 covers is missing",
     ),
     killed(
         "socket-not-covered",
         Bundle(|c| drop_mount(c, "/m/docker.sock")),
-        &[],
+        &[("bind.socket-mask", FAIL)],
         "what is to lie under /dev/null does not",
     ),
     killed(
         "no-workspace",
         Bundle(|c| drop_mount(c, "/host/work")),
-        &[],
+        &[("chroot.writable-bind", FAIL), ("procfs.self.mountinfo", FAIL)],
         "what is written ends in the root file system and is not seen through the other mount",
     ),
     killed(
         "no-toolbox",
         Bundle(|c| drop_mount(c, "/host/usr")),
-        &[],
+        &[("chroot.read-only-binds", "skipped")],
         "the program that is opened for writing is not there; /host/bin and /host/lib are binds of their own",
     ),
     killed(
         "lost-tmpfs",
         Bundle(|c| drop_mounts(c, |m| text(m, "type") == "tmpfs" && text(m, "destination").starts_with("/t/"))),
-        &[],
+        &[
+            ("bind.recursive-read-only", UNTOLD),
+            ("tmpfs.{below-read-only-bind,charged,mode,nodev,noexec,nosuid,size,size-shown}", UNTOLD),
+        ],
         "writes go to the root file system instead",
     ),
-    killed("tmpfs-noexec-lost", Bundle(|c| without_flag(c, "noexec")), &[], "a program there runs"),
-    killed("tmpfs-nosuid-lost", Bundle(|c| without_flag(c, "nosuid")), &[], "a setuid bit there counts"),
-    killed("tmpfs-nodev-lost", Bundle(|c| without_flag(c, "nodev")), &[], "a device node there opens"),
+    killed(
+        "tmpfs-noexec-lost",
+        Bundle(|c| without_flag(c, "noexec")),
+        &[("tmpfs.{below-read-only-bind,noexec}", FAIL)],
+        "a program there runs",
+    ),
+    killed(
+        "tmpfs-nosuid-lost",
+        Bundle(|c| without_flag(c, "nosuid")),
+        &[("tmpfs.nosuid", FAIL)],
+        "a setuid bit there counts",
+    ),
+    killed(
+        "tmpfs-nodev-lost",
+        Bundle(|c| without_flag(c, "nodev")),
+        &[("tmpfs.nodev", FAIL)],
+        "a device node there opens",
+    ),
     killed(
         "tmpfs-without-size",
         Bundle(|c| {
@@ -407,7 +594,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 }
             });
         }),
-        &[],
+        &[("tmpfs.{below-read-only-bind,shm-size,size}", FAIL), ("tmpfs.size-shown", UNTOLD)],
         "every tmpfs may take half of the machine's memory",
     ),
     killed(
@@ -419,7 +606,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 }
             });
         }),
-        &[],
+        &[("tmpfs.mode", FAIL)],
         "one option of a tmpfs is passed over",
     ),
     killed(
@@ -431,7 +618,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 }
             });
         }),
-        &[],
+        &[("tmpfs.shm-size", FAIL)],
         "/dev/shm has 64 MiB whatever was asked for",
     ),
     killed(
@@ -439,83 +626,134 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         Bundle(|c| {
             if let Some(m) = c["mounts"].as_array_mut() {
                 // The kernel's own file systems stay in front, or nothing starts at all.
-                let at = m.iter().position(|m| text(m, "type") == "bind" || text(m, "destination").starts_with("/host"));
+                let at =
+                    m.iter().position(|m| text(m, "type") == "bind" || text(m, "destination").starts_with("/host"));
                 if let Some(at) = at {
                     m[at..].reverse();
                 }
             }
         }),
-        &[],
+        &[("tmpfs.{below-read-only-bind,over-bind}", FAIL)],
         "what is nested below a mount is covered by it",
     ),
     killed(
         "read-only-root",
         Bundle(|c| put(c, "/root/readonly", json!(true))),
-        &[],
+        &[
+            ("bind.{overlays,remount-read-only,single-file,socket-mask}", UNTOLD),
+            ("capabilities.awf-drops.mknod", UNTOLD),
+            ("capabilities.awf-keeps.{chown,dac-override,fowner,fsetid,setfcap}", UNTOLD),
+            ("capabilities.{chown,dac-override,dac-read-search,fowner,fsetid,mknod,setfcap}", UNTOLD),
+            ("cgroup.ulimit.{core,fsize}", UNTOLD),
+            ("lifecycle.{changes,read-only}", UNTOLD),
+            ("lifecycle.copy.out", UNTOLD),
+            ("privileges.{file-capabilities,no-new-privs}", UNTOLD),
+            ("lifecycle.restart.rootfs", FAIL),
+        ],
         "what needs a file in the root file system cannot be tried",
     ),
     killed(
         "writable-root",
         Bundle(|c| put(c, "/root/readonly", json!(false))),
-        &[],
+        &[("lifecycle.read-only", FAIL)],
         "a read-only root file system takes a file",
     ),
     networked(
         "no-hosts-file",
         Bundle(|c| drop_mount(c, "/etc/hosts")),
-        &[],
+        &[("bind.single-file", FAIL), ("dns.static-hosts", FAIL)],
         "the static entry is not there, and /etc/hosts is no mount",
     ),
     // The process.
     networked(
         "http-proxy-set",
         Bundle(|c| env(c, |e| e.push(json!("http_proxy=http://proxy.awf-probe.test:3128")))),
-        &[],
+        &[
+            ("image.config", UNTOLD),
+            ("environment.lower.http-proxy-unset", FAIL),
+            ("environment.proxy-variables", FAIL),
+        ],
         "the variable that must be unset is set, in every container",
     ),
     networked(
         "no-proxy-variables",
         Bundle(|c| env(c, |e| e.retain(|v| !v.as_str().is_some_and(|v| v.to_lowercase().contains("_proxy="))))),
-        &[],
+        &[
+            ("environment.lower.http-proxy-unset", UNTOLD),
+            ("procfs.pid1-environ", UNTOLD),
+            ("environment.lower.{https-proxy,no-proxy}", FAIL),
+            ("environment.proxy-variables", FAIL),
+            ("environment.upper.{http-proxy,https-proxy,no-proxy}", FAIL),
+            ("egress.proxy.allowed-*@{env-only,netns-init*,in-agent*,host-chain*,awf-*}", FAIL),
+            (
+                "egress.proxy.{denied-name,ip-literal}@{env-only,netns-init*,in-agent*,host-chain*,awf-*}",
+                "fail|inconclusive",
+            ),
+            ("egress.proxy.*@{env-only,netns-init*,in-agent*,host-chain*,awf-*}", UNTOLD),
+            ("egress.{icmp,ipv6,link,packet,proto,raw,udp,unix}.*@env-only", UNTOLD),
+        ],
         "user code does not find the proxy",
     ),
     killed(
         "no-image-variables",
         Bundle(|c| env(c, |e| e.retain(|v| !v.as_str().is_some_and(|v| v.starts_with("AWF_PROBE_IMAGE="))))),
-        &[],
+        &[("image.config", FAIL), ("lifecycle.env", FAIL)],
         "the image's own variable is lost",
     ),
     killed(
         "no-client-variables",
         Bundle(|c| env(c, |e| e.retain(|v| !v.as_str().is_some_and(|v| v.starts_with("AWF_PROBE_SET="))))),
-        &[],
+        &[("lifecycle.env", FAIL)],
         "a variable of the client is lost",
     ),
-    killed("other-folder", Bundle(|c| put(c, "/process/cwd", json!("/"))), &[], "it starts in another folder"),
+    killed(
+        "other-folder",
+        Bundle(|c| put(c, "/process/cwd", json!("/"))),
+        &[("image.config", FAIL), ("lifecycle.workdir", UNTOLD)],
+        "it starts in another folder",
+    ),
     killed(
         "user-ignored",
         Bundle(|c| put(c, "/process/user/uid", json!(0))),
-        &[],
+        &[("lifecycle.user.{name,numeric}", FAIL)],
         "whoever is asked for, it is root",
     ),
     killed(
         "groups-ignored",
         Bundle(|c| remove(c, "/process/user/additionalGids")),
-        &[],
+        &[("lifecycle.group-add", FAIL)],
         "no supplementary group is set",
     ),
-    killed("hostname-ignored", Bundle(|c| remove(c, "/hostname")), &[], "the name is not set, in a namespace of its own"),
+    killed(
+        "hostname-ignored",
+        Bundle(|c| remove(c, "/hostname")),
+        &[("lifecycle.hostname", FAIL)],
+        "the name is not set, in a namespace of its own",
+    ),
     networked(
         "no-sysctls",
         Bundle(|c| remove(c, "/linux/sysctl")),
-        &[],
+        &[
+            ("lifecycle.domainname", FAIL),
+            ("lifecycle.sysctl.{effective,unknown}", FAIL),
+            ("procfs.sysctl.ipc", FAIL),
+            ("procfs.sysctl.net", UNTOLD),
+            ("capabilities.net-bind-service", PASS),
+            ("egress.icmp.ping@*", MOOT),
+        ],
         "what a client sets is not set, nor what the engine sets by itself",
     ),
-    networked(
+    killed(
         "other-program",
-        Bundle(|c| put(c, "/process/args", json!(["/awf-probe", "list"]))),
-        &[("*", UNTOLD)],
-        "something else than the guest greets",
+        Bundle(|c| {
+            if c.pointer("/process/user/uid") == Some(&json!(1000))
+                && c.pointer("/process/user/gid") == Some(&json!(13))
+            {
+                put(c, "/process/args", json!(["/awf-probe", "list"]));
+            }
+        }),
+        &[],
+        "something else than the guest greets in one of the sandboxes",
     ),
     // Steps of a container's life.
     killed(
@@ -527,13 +765,16 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 Act::Go
             }
         }),
-        &[],
+        &[("seccomp.*", UNTOLD)],
         "a container with a profile does not start",
     ),
     killed(
         "hangs-at-create",
-        Called(|c| if c.command == "create" && pids(&c.config, 60) { Act::Wait(100_000) } else { Act::Go }),
-        &[],
+        Called(|c| {
+            let hangs = memory(&c.config, 64 << 20) && mounted(&c.config, "/t/big");
+            if c.command == "create" && hangs { Act::Wait(100_000) } else { Act::Go }
+        }),
+        &[("tmpfs.charged", UNTOLD)],
         "it never comes back; the run does",
     ),
     killed(
@@ -548,24 +789,31 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
             Some(signal) if !is_kill(&signal) => Act::Say(0, ""),
             Some(_) | None => Act::Go,
         }),
-        &[],
+        &[("lifecycle.signal.kill", UNTOLD), ("lifecycle.stop.{grace,signal}", UNTOLD), ("lifecycle.stop.term", FAIL)],
         "every signal but KILL is lost",
     ),
     killed(
-        "every-signal-kills",
+        "other-signal",
         Called(|c| match signal_of(&c.command, &c.args) {
-            Some(signal) if !is_kill(&signal) => {
-                Act::With(c.args.iter().map(|a| if *a == signal { "9".to_owned() } else { a.clone() }).collect())
+            Some(signal) if matches!(signal.trim_start_matches("SIG"), "12" | "USR2") => {
+                Act::With(c.args.iter().map(|a| if *a == signal { "10".to_owned() } else { a.clone() }).collect())
             }
             Some(_) | None => Act::Go,
         }),
-        &[],
-        "whatever signal is asked for, KILL is sent",
+        &[("lifecycle.stop.signal", FAIL)],
+        "USR1 is sent where USR2 is asked for",
     ),
     killed(
         "exec-refused",
         Called(|c| if c.command == "exec" { Act::Say(1, "exec is not supported") } else { Act::Go }),
-        &[],
+        &[
+            ("health.{timeout,unhealthy}", UNTOLD),
+            ("lifecycle.exec.*", UNTOLD),
+            ("lifecycle.pause.exec", UNTOLD),
+            ("lifecycle.restart.rootfs", UNTOLD),
+            ("lifecycle.terminal", UNTOLD),
+            ("health.{healthy,start-period}", FAIL),
+        ],
         "nothing can be executed in a running container",
     ),
     killed(
@@ -576,7 +824,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
             }
             Act::Go
         }),
-        &[],
+        &[("lifecycle.exec.user", FAIL)],
         "an exec's own user is passed over",
     ),
     killed(
@@ -591,38 +839,46 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
             }
             Act::Go
         }),
-        &[],
+        &[("lifecycle.exec.env", FAIL)],
         "an exec's own variable is passed over",
     ),
     killed(
         "pause-refused",
         Called(|c| if c.command == "pause" { Act::Say(1, "pause is not supported") } else { Act::Go }),
-        &[],
+        &[("lifecycle.pause", UNTOLD), ("lifecycle.pause.exec", UNTOLD)],
         "a container cannot be paused",
     ),
     killed(
         "pause-pretended",
         Called(|c| if matches!(c.command.as_str(), "pause" | "resume") { Act::Say(0, "") } else { Act::Go }),
-        &[],
+        &[("lifecycle.pause", FAIL)],
         "success is reported and it goes on running",
     ),
     killed(
         "update-pretended",
         Called(|c| if c.command == "update" { Act::Say(0, "") } else { Act::Go }),
-        &[],
+        &[("lifecycle.update", FAIL)],
         "success is reported and the limits stay",
     ),
     killed(
         "exit-code-swallowed",
         Guest(|c| runs(c, "lifecycle.exit") || runs(c, "lifecycle.fault"), Lie::Swallow),
-        &[],
+        &[
+            ("lifecycle.exit.{0,1,125,126,127,128,137,143,2,255}", UNTOLD),
+            ("lifecycle.exit.fault", FAIL),
+            ("lifecycle.restart-policy", FAIL),
+        ],
         "another process is the first one, and ends with 0 whatever happened",
     ),
-    networked(
+    killed(
         "creates-nothing",
-        Called(|c| if c.command == "create" { Act::Say(0, "") } else { Act::Go }),
-        &[("*", UNTOLD)],
-        "success is reported and nothing runs",
+        Called(|c| {
+            let engine_default =
+                c.config.pointer("/linux/seccomp").is_some() && !marker(&c.config) && !has(&c.config, "CAP_SYS_ADMIN");
+            if c.command == "create" && engine_default { Act::Say(0, "") } else { Act::Go }
+        }),
+        &[("seccomp.engine-default.*", UNTOLD)],
+        "success is reported, and the container with the engine's own profile does not run",
     ),
     // Somebody else.
     networked(
@@ -634,55 +890,98 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     ),
     networked(
         "somebody-else-later",
-        Called(|c| {
-            if c.command.is_empty() || c.config.pointer("/process/noNewPrivileges") != Some(&json!(true)) {
-                Act::Go
-            } else {
-                Act::Be(OTHER)
-            }
-        }),
-        &[],
-        "the first sandbox is runc's, AWF's are not: each must be looked at from outside",
+        Called(|c| if awf(&c.config) && mounted(&c.config, "/usr") { Act::Be(OTHER) } else { Act::Go }),
+        &[("egress.*", UNTOLD)],
+        "the first sandbox is what it says, those with ways out are not: each must be looked at from outside",
     ),
     // Hostile guests.
     killed(
         "output-truncated",
         Guest(bare, Lie::Truncate),
-        &[],
+        &[
+            ("bind.{overlays,remount-read-only}", UNTOLD),
+            (
+                "capabilities.awf-keeps.{chown,dac-override,fowner,fsetid,setfcap,setgid,setpcap,setuid,sys-chroot}",
+                UNTOLD,
+            ),
+            (
+                "capabilities.{chown,dac-override,dac-read-search,fowner,fsetid,ipc-lock,ipc-owner,linux-immutable,mknod,net-admin,net-raw,setfcap,setgid,setpcap,setuid,sys-admin,sys-boot,sys-chroot,sys-nice,sys-pacct,sys-time,syslog,wake-alarm}",
+                UNTOLD,
+            ),
+            ("chroot.enter", UNTOLD),
+            ("paths.masked-credential", UNTOLD),
+        ],
         "the rest of what the container without capabilities says is missing, the control of much",
     ),
     killed(
         "garbage",
         Guest(unmasked, Lie::Garbage),
-        &[],
+        &[
+            ("cgroup.cpu.quota", UNTOLD),
+            ("cgroup.cpuset", UNTOLD),
+            ("cgroup.memory.*", UNTOLD),
+            ("cgroup.pids.{enforced,victim,visible}", UNTOLD),
+            ("cgroup.swap.visible", UNTOLD),
+            ("procfs.{cpuinfo-cpuset,meminfo-limit,read-only}", UNTOLD),
+            ("procfs.masked.*", UNTOLD),
+            ("procfs.read-only.*", UNTOLD),
+            ("tmpfs.charged", UNTOLD),
+        ],
         "lines that are no JSON in the sandbox without limits, the control of all limits",
     ),
     killed(
         "flood",
-        Guest(|c| memory(c, 64 << 20), Lie::Flood),
+        Guest(|c| c.pointer("/root/readonly") == Some(&json!(true)), Lie::Flood),
         &[],
         "40 MiB of what nobody asked for",
     ),
-    killed("long-line", Guest(|c| pids(c, 60), Lie::LongLine), &[], "a line of 2 MiB"),
-    killed("deep", Guest(quota, Lie::Deep), &[], "JSON nested 100000 deep"),
+    killed(
+        "long-line",
+        Guest(|c| awf(c) && !mounted(c, "/usr") && !mounted(c, "/host/usr"), Lie::LongLine),
+        &[],
+        "a line of 2 MiB",
+    ),
+    killed(
+        "deep",
+        Guest(|c| has(c, "CAP_SYS_BOOT") && c.pointer("/linux/seccomp").is_none(), Lie::Deep),
+        &[],
+        "JSON nested 100000 deep, in the sandbox with every capability",
+    ),
     killed(
         "contradiction",
         Guest(marker, Lie::Contradict),
-        &[],
+        &[("seccomp.action.{kill,log,trap}", UNTOLD), ("seccomp.{argument,custom-errno,errno}", UNTOLD)],
         "everything is said twice, and differently",
     ),
-    killed(
-        "forgotten",
-        Guest(bare, Lie::Forget("chroot.enter")),
-        &[],
-        "one fact is left out",
-    ),
+    killed("forgotten", Guest(bare, Lie::Forget("chroot.enter")), &[("chroot.enter", UNTOLD)], "one fact is left out"),
     killed(
         "mute",
-        Guest(marker, Lie::Mute),
+        Guest(|c| has(c, "CAP_SYS_BOOT") && c.pointer("/linux/seccomp").is_some(), Lie::Mute),
         &[],
-        "nobody greets in the sandbox with the marker profile",
+        "nobody greets in the sandbox with every capability and AWF's profile",
     ),
+];
+
+/// Measured by `make test`: of each kind of defect the one that is most like a real runtime's.
+pub(crate) const FAST: &[&str] = &[
+    "nothing",
+    "no-memory-limit",
+    "no-rlimits",
+    "no-seccomp",
+    "seccomp-other-errno",
+    "net-raw",
+    "new-privileges",
+    "fresh-network",
+    "volume-writable",
+    "no-masks",
+    "credential-not-covered",
+    "tmpfs-noexec-lost",
+    "user-ignored",
+    "signals-lost",
+    "exec-refused",
+    "exit-code-swallowed",
+    "somebody-else",
+    "forgotten",
 ];
 
 /// Another runtime of this machine, which is no relative of runc.

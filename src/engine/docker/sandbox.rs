@@ -414,7 +414,8 @@ async fn read_output(
                 total = message.len().saturating_add(total);
                 pending.extend_from_slice(&message);
                 if total > most || pending.len() > MAX_LINE && !pending.contains(&b'\n') {
-                    let why = format!("its output is over a limit ({MAX_LINE} bytes a line, {most} in all) and is not read");
+                    let why =
+                        format!("its output is over a limit ({MAX_LINE} bytes a line, {most} in all) and is not read");
                     stderr.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(why.as_bytes());
                     return;
                 }

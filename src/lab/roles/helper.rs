@@ -153,7 +153,9 @@ impl Role for Helper {
             Ask::Namespaces { pid } => Ok(Answer::Namespaces { shared: procs::namespaces(pid)? }),
             Ask::Powers => Ok(Answer::Powers { permitted: procs::powers_of_parent()? }),
             Ask::Counters => Ok(counters(self.tap.as_ref(), &self.out)),
-            Ask::Witness { .. } | Ask::Proxy { .. } | Ask::StopProxy | Ask::Sidecar { .. } => bail!("not a question for the helper"),
+            Ask::Witness { .. } | Ask::Proxy { .. } | Ask::StopProxy | Ask::Sidecar { .. } => {
+                bail!("not a question for the helper")
+            }
         }
     }
 
@@ -221,7 +223,13 @@ mod tests {
 
     #[tokio::test]
     async fn questions_for_other_roles_fail() {
-        let ask = Ask::Proxy { engine: "squid".into(), port: 1, allow: Vec::new(), resolver: [127, 0, 0, 1].into(), open: false };
+        let ask = Ask::Proxy {
+            engine: "squid".into(),
+            port: 1,
+            allow: Vec::new(),
+            resolver: [127, 0, 0, 1].into(),
+            open: false,
+        };
         assert!(Helper::new(Out::to_nowhere()).answer(ask).await.is_err());
     }
 }

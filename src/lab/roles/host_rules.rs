@@ -71,7 +71,8 @@ impl HostRules {
             }
             // Goes with the link.
             "delay" => {
-                let args = ["qdisc", "add", "dev", link, "root", "tbf", "rate", "256kbit", "burst", "3000", "latency", "2s"];
+                let args =
+                    ["qdisc", "add", "dev", link, "root", "tbf", "rate", "256kbit", "burst", "3000", "latency", "2s"];
                 let out = Command::new("/usr/sbin/tc").args(args).stdin(Stdio::null()).output();
                 let out = out.context("run the host's /usr/sbin/tc")?;
                 if !out.status.success() {
