@@ -431,7 +431,15 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 remove(c, "/hooks");
             }
         }),
-        &[],
+        &[
+            ("cgroup.{cpuset,oom-score-adj}", UNTOLD),
+            ("cgroup.memory.reservation", UNTOLD),
+            ("cgroup.oom-score-adj.lowering", UNTOLD),
+            ("cgroup.ulimit.*", UNTOLD),
+            ("procfs.cpuinfo-cpuset", UNTOLD),
+            ("procfs.sysctl.{ipc,net}", UNTOLD),
+            ("tmpfs.shm-size", UNTOLD),
+        ],
         "a single sandbox stands in the host's network: the harness must refuse to ask it anything",
     ),
     networked(
@@ -496,6 +504,12 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         }),
         &[("lifecycle.{domainname,hostname}", FAIL)],
         "it has the host's name",
+    ),
+    killed(
+        "devices-open",
+        Bundle(|c| put(c, "/linux/resources/devices", json!([{"allow": true, "access": "rwm"}]))),
+        &[],
+        "whatever device node is made inside can be opened",
     ),
     killed(
         "host-pid",
@@ -752,7 +766,11 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
                 put(c, "/process/args", json!(["/awf-probe", "list"]));
             }
         }),
-        &[],
+        &[
+            ("lifecycle.{domainname,env,group-add,hostname,workdir}", UNTOLD),
+            ("lifecycle.sysctl.effective", UNTOLD),
+            ("lifecycle.user.numeric", UNTOLD),
+        ],
         "something else than the guest greets in one of the sandboxes",
     ),
     // Steps of a container's life.
@@ -780,7 +798,12 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     killed(
         "hangs-at-start",
         Called(|c| if c.command == "start" && memory(&c.config, 64 << 20) { Act::Wait(100_000) } else { Act::Go }),
-        &[],
+        &[
+            ("cgroup.memory.{enforced,victim,visible}", UNTOLD),
+            ("cgroup.swap.visible", UNTOLD),
+            ("procfs.meminfo-limit", UNTOLD),
+            ("tmpfs.charged", UNTOLD),
+        ],
         "it never comes back; the run does",
     ),
     killed(
@@ -932,19 +955,25 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     killed(
         "flood",
         Guest(|c| c.pointer("/root/readonly") == Some(&json!(true)), Lie::Flood),
-        &[],
+        &[("lifecycle.{init,read-only}", UNTOLD)],
         "40 MiB of what nobody asked for",
     ),
     killed(
         "long-line",
         Guest(|c| awf(c) && !mounted(c, "/usr") && !mounted(c, "/host/usr"), Lie::LongLine),
-        &[],
+        &[("dns.*", UNTOLD), ("procfs.net.{arp,route}", UNTOLD)],
         "a line of 2 MiB",
     ),
     killed(
         "deep",
         Guest(|c| has(c, "CAP_SYS_BOOT") && c.pointer("/linux/seccomp").is_none(), Lie::Deep),
-        &[],
+        &[
+            ("capabilities.awf-drops.*", UNTOLD),
+            ("capabilities.awf-keeps.kill", UNTOLD),
+            ("capabilities.[!a]*", UNTOLD),
+            ("seccomp.compat-abi", UNTOLD),
+            ("seccomp.{default-action,denied,profile}.*", UNTOLD),
+        ],
         "JSON nested 100000 deep, in the sandbox with every capability",
     ),
     killed(
@@ -957,7 +986,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     killed(
         "mute",
         Guest(|c| has(c, "CAP_SYS_BOOT") && c.pointer("/linux/seccomp").is_some(), Lie::Mute),
-        &[],
+        &[("seccomp.compat-abi", UNTOLD), ("seccomp.{default-action,denied,profile}.*", UNTOLD)],
         "nobody greets in the sandbox with every capability and AWF's profile",
     ),
 ];
