@@ -5,6 +5,10 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener},
+    },
     sync::Arc,
     time::Duration,
 };
@@ -138,6 +142,9 @@ pub struct Ground {
     before: Vec<String>,
     /// Addresses.
     pub layout: Layout,
+    /// Holds the lab's subnets against other runs.
+    #[expect(dead_code, reason = "held, not read")]
+    claims: Vec<(String, UnixListener)>,
 }
 
 /// What a runtime still has of containers the engine no longer knows.
@@ -236,7 +243,10 @@ pub async fn survey(
     }
     let before = lines(helper.ask(Ask::Snapshot).await?)?;
     let seed = u32::from_str_radix(common.run.get(..4).unwrap_or("0"), 16).unwrap_or(0);
-    let lab = (0..60).map(|i| format!("10.213.{}.0/24", (seed + i * 7) % 250)).collect();
+    // Another run that has looked at the host and has not made its networks yet must not choose the same ones.
+    let mut claims: Vec<(String, UnixListener)> =
+        (0..60).map(|i| format!("10.213.{}.0/24", (seed + i * 7) % 250)).filter_map(claim).take(CLAIMS).collect();
+    let lab = claims.iter().map(|(subnet, _)| subnet.clone()).collect();
     let ask = Ask::ChooseRanges {
         // 192.0.2.0/24 is left out: it is in use as an uplink on some machines.
         document: vec!["203.0.113.0/24".to_owned(), "198.51.100.0/24".to_owned()],
@@ -250,10 +260,20 @@ pub async fn survey(
     match (base(&document), lab.iter().filter_map(|l| base(l)).collect::<Vec<_>>().as_slice()) {
         (Some(d), [a, b, c, e]) => {
             let layout = Layout { document: d, document_cidr: document, lab: [*a, *b, *c, *e] };
-            Ok(Ground { helper, before, layout })
+            claims.retain(|(subnet, _)| lab.contains(subnet));
+            Ok(Ground { helper, before, layout, claims })
         }
         _ => Err(Error::Lab { why: format!("no free ranges: {document}, {lab:?}") }),
     }
+}
+
+/// Subnets that are held while four of them are chosen: the host may use some.
+const CLAIMS: usize = 16;
+
+/// Takes a subnet for this run. The abstract socket is given back however the run ends.
+fn claim(subnet: String) -> Option<(String, UnixListener)> {
+    let name = SocketAddr::from_abstract_name(format!("awf-probe/subnet/{subnet}")).ok()?;
+    UnixListener::bind_addr(&name).ok().map(|held| (subnet, held))
 }
 
 async fn start_helper(
@@ -602,4 +622,19 @@ fn lines(answer: Answer) -> Result<Vec<String>, Error> {
 /// Number of a run's routing table.
 fn table(run: &str) -> u32 {
     20_000 + run.get(..4).and_then(|r| u32::from_str_radix(r, 16).ok()).unwrap_or(0) % 10_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subnet_is_one_runs_until_it_ends() {
+        let subnet = || format!("of the test {}", std::process::id());
+        let held = claim(subnet());
+        assert!(held.is_some());
+        assert!(claim(subnet()).is_none());
+        drop(held);
+        assert!(claim(subnet()).is_some());
+    }
 }
