@@ -24,14 +24,6 @@ pub(crate) const PROBES: &[Probe] = &[
 /// Content of the files the image plants for the probes to find.
 pub(crate) const CANARY: &str = "awf-probe canary";
 
-/// The text of a file, in a word.
-fn content(path: &str) -> Outcome {
-    match fs::read(path) {
-        Ok(bytes) => Outcome::value(String::from_utf8_lossy(&bytes).trim()),
-        Err(e) => sys::refused(&e, path),
-    }
-}
-
 fn listing(path: &str) -> Outcome {
     match fs::read_dir(path) {
         Ok(entries) => {
@@ -46,9 +38,9 @@ fn listing(path: &str) -> Outcome {
 
 fn layers(cx: &mut Cx) {
     for name in ["kept", "replaced", "removed", "symbolic", "to-folder/inside"] {
-        cx.fact(name, content(&format!("/layers/{name}")));
+        cx.fact(name, sys::content(&format!("/layers/{name}")));
     }
-    cx.fact("long", content(&format!("/layers/{}", "long".repeat(40))));
+    cx.fact("long", sys::content(&format!("/layers/{}", "long".repeat(40))));
     for name in ["folder", "opaque", "empty", "to-folder"] {
         cx.fact(&format!("{name}.list"), listing(&format!("/layers/{name}")));
     }

@@ -11,7 +11,7 @@ use std::{
     },
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use awf_probe_matrix::Outcome;
@@ -83,12 +83,11 @@ fn processes(cx: &mut Cx) {
         Err(e) => cx.fact("own", sys::refused(&e, "spawn /awf-probe")),
         Ok(mut child) => {
             // spawn returns a moment before the new program's arguments are there to be read.
-            let end = Instant::now() + Duration::from_secs(2);
-            let mut found = running(&token);
-            while found == 0 && Instant::now() < end {
-                std::thread::sleep(Duration::from_millis(2));
+            let mut found = 0;
+            let _ = sys::until(Duration::from_secs(2), || {
                 found = running(&token);
-            }
+                found > 0
+            });
             cx.fact("own", Outcome::value(found));
             drop(child.kill());
             drop(child.wait());

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{self, BufRead, Read, Write},
     net::{Ipv4Addr, UdpSocket},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use awf_probe_matrix::Outcome;
@@ -132,13 +132,9 @@ fn orphan(cx: &mut Cx) {
     if told.is_err() || pid <= 0 {
         return cx.fact("", Outcome::broken("no grandchild"));
     }
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_millis(300) {
-        // SAFETY: signal 0 only asks whether the process is there.
-        if unsafe { libc::kill(pid, 0) } < 0 {
-            return cx.fact("", Outcome::allowed("reaped"));
-        }
-        std::thread::sleep(Duration::from_millis(5));
+    // SAFETY: signal 0 only asks whether the process is there.
+    if sys::until(Duration::from_millis(300), || unsafe { libc::kill(pid, 0) } < 0) {
+        return cx.fact("", Outcome::allowed("reaped"));
     }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit(") ").next().and_then(|r| r.chars().next()).unwrap_or('?');
@@ -233,14 +229,8 @@ fn terminal(cx: &mut Cx) {
     };
     terminal_now(cx);
     let before = size();
-    let begun = Instant::now();
-    // The size is that of the client, who tells it after the start.
-    while begun.elapsed() < Duration::from_secs(3) {
-        if size().as_deref() == Some("33x77") {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    // The size is that of the client, who tells it after the start. What it is in the end is reported either way.
+    let _ = sys::until(Duration::from_secs(3), || size().as_deref() == Some("33x77"));
     cx.fact("before", Outcome::value(before.unwrap_or_else(|| "none".to_owned())));
     cx.fact("size", Outcome::value(size().unwrap_or_else(|| "none".to_owned())));
 }
@@ -274,8 +264,7 @@ fn tick(cx: &mut Cx) {
 
 fn read(cx: &mut Cx) {
     let path = text(cx, "path", "/home/awf-probe-put");
-    let content = fs::read_to_string(&path).map(|t| t.trim().chars().take(200).collect::<String>());
-    cx.fact("", content.map_or_else(|e| sys::refused(&e, &path), Outcome::value));
+    cx.fact("", sys::content(&path));
 }
 
 fn write(cx: &mut Cx) {

@@ -51,11 +51,7 @@ fn listen(cx: &mut Cx) {
     };
     let token = cx.text("token").to_owned();
     cx.fact("", Outcome::allowed("listening"));
-    serve(listener.as_raw_fd(), || {
-        for mut stream in listener.incoming().flatten() {
-            drop(stream.write_all(token.as_bytes()));
-        }
-    });
+    serve(listener.as_raw_fd(), listener.incoming(), &token);
 }
 
 /// Abstract names belong to the network namespace, as ports do.
@@ -70,34 +66,20 @@ fn abstract_listen(cx: &mut Cx) {
     };
     let token = cx.text("token").to_owned();
     cx.fact("", Outcome::allowed("listening"));
-    serve(listener.as_raw_fd(), || {
-        for mut stream in listener.incoming().flatten() {
-            drop(stream.write_all(token.as_bytes()));
-        }
-    });
+    serve(listener.as_raw_fd(), listener.incoming(), &token);
 }
 
 fn abstract_dial(cx: &mut Cx) {
-    let token = cx.text("token").to_owned();
-    let answer = abstract_name(cx).and_then(|name| net::UnixStream::connect_addr(&name)).and_then(|mut s| {
-        s.set_read_timeout(Some(Duration::from_secs(2)))?;
-        let mut text = String::new();
-        s.read_to_string(&mut text)?;
-        Ok(text)
+    let connected = abstract_name(cx).and_then(|name| net::UnixStream::connect_addr(&name)).and_then(|s| {
+        s.set_read_timeout(Some(PATIENCE))?;
+        Ok(s)
     });
-    cx.fact(
-        "",
-        match answer {
-            Ok(text) if text == token => Outcome::allowed("the token"),
-            Ok(text) => Outcome::refused("another answer", text),
-            Err(e) => sys::refused(&e, "connect to an abstract socket"),
-        },
-    );
+    told(cx, connected, "connect to an abstract socket");
 }
 
-/// Serves in a child until the sandbox ends. It closes every inherited descriptor but the listener, so that the harness
-/// does not wait for it.
-fn serve(keep: i32, work: impl FnOnce()) {
+/// Answers every client with the token, in a child, until the sandbox ends. The child closes every inherited descriptor
+/// but the listener, so that the harness does not wait for it.
+fn serve<S: Write>(keep: i32, clients: impl Iterator<Item = io::Result<S>>, token: &str) {
     // SAFETY: the guest is single-threaded.
     if unsafe { libc::fork() } != 0 {
         return;
@@ -106,27 +88,34 @@ fn serve(keep: i32, work: impl FnOnce()) {
         // SAFETY: the descriptors are this child's copies and are not used again.
         unsafe { libc::close(fd) };
     }
-    work();
+    for mut client in clients.flatten() {
+        drop(client.write_all(token.as_bytes()));
+    }
     // SAFETY: leaves without running the parent's destructors.
     unsafe { libc::_exit(0) }
 }
 
 fn dial(cx: &mut Cx) {
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port(cx)));
-    let token = cx.text("token").to_owned();
-    let mut got = String::new();
-    let result = TcpStream::connect_timeout(&to, Duration::from_secs(2)).and_then(|mut s| {
-        s.set_read_timeout(Some(Duration::from_secs(2)))?;
-        s.read_to_string(&mut got)
+    let connected = TcpStream::connect_timeout(&to, PATIENCE).and_then(|s| {
+        s.set_read_timeout(Some(PATIENCE))?;
+        Ok(s)
     });
-    cx.fact(
-        "",
-        match result {
-            Ok(_) if got == token => Outcome::allowed("the peer's token"),
-            Ok(_) => Outcome::refused("other token", got.chars().take(40).collect::<String>()),
-            Err(e) => sys::refused(&e, to.to_string()),
-        },
-    );
+    told(cx, connected, &to.to_string());
+}
+
+/// How long a server is waited for, that is there or not.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether the server says the token.
+fn told(cx: &mut Cx, connected: io::Result<impl Read>, what: &str) {
+    let mut got = String::new();
+    let outcome = match connected.and_then(|mut s| s.read_to_string(&mut got)) {
+        Ok(_) if got == cx.text("token") => Outcome::allowed("the peer's token"),
+        Ok(_) => Outcome::refused("other token", got.chars().take(40).collect::<String>()),
+        Err(e) => sys::refused(&e, what),
+    };
+    cx.fact("", outcome);
 }
 
 fn addresses(cx: &mut Cx) {

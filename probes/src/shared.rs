@@ -18,7 +18,7 @@ use awf_probe_matrix::Outcome;
 
 use crate::{
     Cx, Probe,
-    sys::{self, attempt, check},
+    sys::{self, attempt, check, content, until},
 };
 
 pub(crate) const PROBES: &[Probe] = &[
@@ -63,28 +63,8 @@ impl Side {
     }
 }
 
-fn until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + limit;
-    loop {
-        if done() {
-            return true;
-        }
-        if Instant::now() >= end {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 fn late(what: &str) -> Outcome {
     Outcome::TimedOut { after_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(0), detail: what.to_owned() }
-}
-
-fn content(path: &str) -> Outcome {
-    match fs::read_to_string(path) {
-        Ok(text) => Outcome::value(text),
-        Err(e) => sys::refused(&e, path),
-    }
 }
 
 /// flock(2) or a record lock, without waiting.

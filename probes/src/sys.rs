@@ -110,6 +110,28 @@ pub(crate) fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// What a file holds, without space around it and at most 200 characters of it.
+pub(crate) fn content(path: &str) -> Outcome {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Outcome::value(text.trim().chars().take(200).collect::<String>()),
+        Err(e) => refused(&e, path),
+    }
+}
+
+/// Asks again and again until it is so; says whether it was so within the limit.
+pub(crate) fn until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        if done() {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// A path for a system call. Paths here are the probes' own and hold no NUL.
 pub(crate) fn c_path(path: impl AsRef<Path>) -> CString {
     CString::new(path.as_ref().as_os_str().as_bytes()).unwrap_or_default()

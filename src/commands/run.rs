@@ -212,7 +212,6 @@ async fn stages(
     let ground =
         ground.get_or_try_init(|| lab::survey(docker, &draft, &helper_runtime, tools.is_none(), dead, sink)).await?;
     let mut common = common(run, image, ground.layout.approved());
-    common.engine_socket = docker.socket();
     if let Some((reference, id)) = tools {
         common.toolbox = Some(Arc::new(docker.unpack_toolbox(run, reference, id, executable).await?));
     }
@@ -419,7 +418,6 @@ pub fn common(run: &str, image: &Image, resolver: std::net::Ipv4Addr) -> Common 
         guarded: [format!("awf-probe-{run}-rules"), format!("awf-probe-{run}-rules-redirect")],
         volume: format!("awf-probe-{run}"),
         resolver: resolver.into(),
-        engine_socket: "/var/run/docker.sock".to_owned(),
         toolbox: None,
     }
 }

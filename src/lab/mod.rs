@@ -5,10 +5,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    os::{
-        linux::net::SocketAddrExt,
-        unix::net::{SocketAddr, UnixListener},
-    },
+    os::unix::net::UnixListener,
     sync::Arc,
     time::Duration,
 };
@@ -18,6 +15,7 @@ use awf_probe_matrix::Leftovers;
 use crate::{
     engine::docker::{
         Docker,
+        objects::hold,
         sandbox::{Common, Start},
     },
     error::Error,
@@ -224,7 +222,8 @@ pub async fn sweep(
 
 /// Starts the helper, looks at the host, chooses ranges. Nothing is changed yet.
 ///
-/// `dead` are containers of earlier runs that were removed just now. Without `tools` the helper has no iptables: an engine on another machine may not have the folders to mount.
+/// `dead` are containers of earlier runs that were removed just now. Without `tools` the helper has no iptables: an engine
+/// on another machine may not have the folders to mount.
 pub async fn survey(
     docker: &Docker,
     common: &Common,
@@ -270,10 +269,9 @@ pub async fn survey(
 /// Subnets that are held while four of them are chosen: the host may use some.
 const CLAIMS: usize = 16;
 
-/// Takes a subnet for this run. The abstract socket is given back however the run ends.
+/// Takes a subnet for this run.
 fn claim(subnet: String) -> Option<(String, UnixListener)> {
-    let name = SocketAddr::from_abstract_name(format!("awf-probe/subnet/{subnet}")).ok()?;
-    UnixListener::bind_addr(&name).ok().map(|held| (subnet, held))
+    hold(&format!("subnet/{subnet}")).map(|held| (subnet, held))
 }
 
 async fn start_helper(

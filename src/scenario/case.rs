@@ -241,17 +241,7 @@ impl<'a> Case<'a> {
 
     /// Removes a container.
     pub(super) async fn remove(&self, id: &str) {
-        let begun = Instant::now();
-        // Some shims hang when their sandbox is killed; the engine then waits for ever.
-        let removed = self.cx.docker.remove_within(id, 15).await;
-        self.cx.phase(self.runtime, self.scenario, "remove", begun);
-        let Err(first) = removed else { return };
-        let ended = end_shims(self.cx, id).await;
-        let why = match self.cx.docker.remove_within(id, 30).await {
-            Ok(()) => format!("{first}; {ended}, and it is removed now"),
-            Err(e) => format!("{first}; {ended}, and still: {e}"),
-        };
-        self.problem("remove", why);
+        super::remove(self.cx, self.runtime, self.scenario, id).await;
     }
 }
 

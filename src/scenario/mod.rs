@@ -441,20 +441,23 @@ impl Agent {
 
     /// Removes the sandbox.
     pub async fn stop(self) {
-        let (cx, runtime, scenario) = (self.cx.clone(), self.runtime.clone(), self.scenario.clone());
-        let id = self.sandbox.id.clone();
-        let begun = Instant::now();
-        // Some shims hang when their sandbox is killed; the engine then waits for ever.
-        let removed = self.sandbox.remove(15).await;
-        cx.phase(&runtime, &scenario, "remove", begun);
-        let Err(first) = removed else { return };
-        let ended = end_shims(&cx, &id).await;
-        let why = match cx.docker.remove_within(&id, 30).await {
-            Ok(()) => format!("{first}; {ended}, and it is removed now"),
-            Err(e) => format!("{first}; {ended}, and still: {e}"),
-        };
-        cx.problem(&runtime, &scenario, "remove", why);
+        remove(&self.cx, &self.runtime, &self.scenario, &self.sandbox.id).await;
     }
+}
+
+/// Kills and removes a scenario's container, without a grace period.
+async fn remove(cx: &Cx, runtime: &str, scenario: &str, id: &str) {
+    let begun = Instant::now();
+    // Some shims hang when their sandbox is killed; the engine then waits for ever.
+    let removed = cx.docker.remove_within(id, 15).await;
+    cx.phase(runtime, scenario, "remove", begun);
+    let Err(first) = removed else { return };
+    let ended = end_shims(cx, id).await;
+    let why = match cx.docker.remove_within(id, 30).await {
+        Ok(()) => format!("{first}; {ended}, and it is removed now"),
+        Err(e) => format!("{first}; {ended}, and still: {e}"),
+    };
+    cx.problem(runtime, scenario, "remove", why);
 }
 
 /// An ask with the usual deadline.

@@ -53,6 +53,7 @@ pub async fn run(cx: &Cx, runtime: &str, init: &str) {
         );
     }
     let mut joined = joined;
+    let local = |probe: &str, label: &str, port: u16| ask(probe, label, &params, json!({"port": port, "token": token}));
     if let Some(init) = &mut joined {
         let rule = |dst: u8| {
             let (dst, proxy) = (cx.layout.witness(dst), cx.proxy_target());
@@ -63,43 +64,36 @@ pub async fn run(cx: &Cx, runtime: &str, init: &str) {
             more["backend"] = Value::from(backend);
             ask("rules.install", &format!("rules.{backend}"), &params, more)
         };
-        let loopback =
-            |probe: &str, label: &str, port: u16| ask(probe, label, &params, json!({"port": port, "token": token}));
         let asks = vec![
             ask("netns.addresses", "addresses", &params, json!({"proxy": cx.layout.proxy().to_string()})),
             with("legacy", 96),
             with("nft", 97),
-            loopback("netns.listen", "listen", LOOPBACK_PORT),
-            loopback("netns.dial", "loopback.own", LOOPBACK_PORT),
-            loopback("netns.abstract-listen", "abstract.listen", LOOPBACK_PORT),
-            loopback("netns.abstract-dial", "abstract.own", LOOPBACK_PORT),
+            local("netns.listen", "listen", LOOPBACK_PORT),
+            local("netns.dial", "loopback.own", LOOPBACK_PORT),
+            local("netns.abstract-listen", "abstract.listen", LOOPBACK_PORT),
+            local("netns.abstract-dial", "abstract.own", LOOPBACK_PORT),
         ];
         init.run(false, asks).await;
     }
     if alive {
-        let loopback =
-            |label: &str, port: u16| ask("netns.dial", label, &params, json!({"port": port, "token": token}));
-        let named =
-            |label: &str, port: u16| ask("netns.abstract-dial", label, &params, json!({"port": port, "token": token}));
         let after = vec![
             dial("after", 98),
             dial("legacy.after", 96),
             dial("nft.after", 97),
-            loopback("loopback", LOOPBACK_PORT),
-            loopback("loopback.closed", LOOPBACK_PORT + 1),
-            named("abstract", LOOPBACK_PORT),
-            named("abstract.absent", LOOPBACK_PORT + 1),
+            local("netns.dial", "loopback", LOOPBACK_PORT),
+            local("netns.dial", "loopback.closed", LOOPBACK_PORT + 1),
+            local("netns.abstract-dial", "abstract", LOOPBACK_PORT),
+            local("netns.abstract-dial", "abstract.absent", LOOPBACK_PORT + 1),
         ];
         alive = agent.run(true, after).await == BatchEnd::Finished;
     }
-    let joined_once = joined.is_some();
     if let Some(init) = joined {
         init.stop().await;
-    }
-    // As AWF has it: its init container has exited before the agent runs anything.
-    if alive && joined_once {
-        let later = vec![dial("outlive", 98), dial("legacy.outlive", 96), dial("nft.outlive", 97)];
-        alive = agent.run(true, later).await == BatchEnd::Finished;
+        // As AWF has it: its init container has exited before the agent runs anything.
+        if alive {
+            let later = vec![dial("outlive", 98), dial("legacy.outlive", 96), dial("nft.outlive", 97)];
+            alive = agent.run(true, later).await == BatchEnd::Finished;
+        }
     }
     if alive {
         drain(cx, &lab, runtime, &scenario).await;

@@ -108,11 +108,8 @@ fn disk() -> Option<(u32, u32)> {
 /// Which namespaces of the sandbox's first process are the host's; the helper's pid and network namespaces are, and it
 /// is the control.
 async fn namespaces(cx: &Cx, agent: &Agent) {
-    let ended = agent.ended().await;
-    let pid = ended.ok().and_then(|e| e.pid).and_then(|p| i32::try_from(p).ok()).unwrap_or(0);
-    let helper = cx.docker.look(&cx.helper.id).await.ok();
-    let of = |v: &Value| v.pointer("/State/Pid").and_then(Value::as_i64).and_then(|p| i32::try_from(p).ok());
-    for (prefix, pid) in [("namespace", pid), ("helper.namespace", helper.as_ref().and_then(of).unwrap_or(0))] {
+    for (prefix, id) in [("namespace", agent.id()), ("helper.namespace", cx.helper.id.as_str())] {
+        let pid = cx.docker.ended(id).await.ok().and_then(|e| e.pid).and_then(|p| i32::try_from(p).ok()).unwrap_or(0);
         match cx.helper.ask(LabAsk::Namespaces { pid }).await {
             Ok(Answer::Namespaces { shared }) => {
                 for (kind, shared) in shared {

@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use super::{
     Docker, reason,
-    sandbox::{Common, Sandbox, Start},
+    sandbox::{Common, Sandbox, Start, fresh_name},
 };
 use crate::{settings::Settings, specs::Spec};
 
@@ -141,7 +141,7 @@ pub(super) fn settle(body: &mut ContainerCreateBody, more: &Settings) {
 impl Docker {
     /// Creates a container and does nothing else to it.
     pub async fn make(&self, common: &Common, spec: &Spec, how: &Start<'_>) -> Result<String, No> {
-        let name = format!("awf-probe-{}-{}", common.run, crate::random_hex(4));
+        let name = fresh_name(common);
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         let created = ask(60, self.client().create_container(Some(options), self.body(common, spec, how))).await?;
         self.remember(&created.id);

@@ -71,8 +71,8 @@ impl Docker {
     }
 
     /// Path of the engine's socket on its host.
-    pub fn socket(&self) -> String {
-        self.at.strip_prefix("unix://").unwrap_or("/var/run/docker.sock").to_owned()
+    pub fn socket(&self) -> &str {
+        self.at.strip_prefix("unix://").unwrap_or(DEFAULT.trim_start_matches("unix://"))
     }
 
     /// What the engine says of itself and its host.

@@ -38,14 +38,20 @@ pub struct Made {
 /// on the host for good. The abstract socket is given back however a run ends; whoever holds it for longer than a network
 /// takes is not waited for.
 async fn turn() -> Option<UnixListener> {
-    let name = SocketAddr::from_abstract_name("awf-probe/making-a-network").ok()?;
     for _ in 0..1000 {
-        if let Ok(held) = UnixListener::bind_addr(&name) {
+        if let Some(held) = hold("making-a-network") {
             return Some(held);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     None
+}
+
+/// Takes something that only one run at a time may have, by an abstract socket of this name; none if another one has it.
+/// It is given back however the run ends.
+pub(crate) fn hold(what: &str) -> Option<UnixListener> {
+    let name = SocketAddr::from_abstract_name(format!("awf-probe/{what}")).ok()?;
+    UnixListener::bind_addr(&name).ok()
 }
 
 impl Docker {

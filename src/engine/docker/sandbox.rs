@@ -53,8 +53,6 @@ pub struct Common {
     pub volume: String,
     /// The resolver every container is given: an address of the witness.
     pub resolver: IpAddr,
-    /// Path of the engine's socket.
-    pub engine_socket: String,
     /// An image whose tools take the place of the host's.
     pub toolbox: Option<Arc<ToolboxImage>>,
 }
@@ -141,7 +139,7 @@ impl Docker {
     /// Creates, attaches and starts. A container whose start fails is removed.
     pub async fn start(&self, common: &Common, spec: &Spec, how: Start<'_>) -> Result<Sandbox, (&'static str, Error)> {
         let begun = Instant::now();
-        let name = format!("awf-probe-{}-{}", common.run, random_suffix());
+        let name = fresh_name(common);
         let mut body = self.body(common, spec, &how);
         let equipment = common.toolbox.as_ref().filter(|_| spec.toolbox != Toolbox::None);
         if let Some(toolbox) = equipment.filter(|_| spec.toolbox == Toolbox::Root) {
@@ -269,7 +267,7 @@ impl Docker {
             oom_score_adj: spec.extra.oom_score_adj,
             ulimits: Some(spec.extra.ulimits.iter().map(ulimit).collect()),
             sysctls: Some(spec.extra.sysctls.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()),
-            mounts: Some(mounts(common, spec)),
+            mounts: Some(mounts(common, spec, self.socket())),
             tmpfs: Some(tmpfs(spec)),
             // With a network of its own a container without this would be given the host's resolvers.
             dns: (!joins).then(|| vec![common.resolver.to_string()]),
@@ -316,7 +314,7 @@ fn endpoint(address: IpAddr, aliases: &[String]) -> EndpointSettings {
     }
 }
 
-fn mounts(common: &Common, spec: &Spec) -> Vec<Mount> {
+fn mounts(common: &Common, spec: &Spec, engine: &str) -> Vec<Mount> {
     let bind = |source: &str, target: String| Mount {
         typ: Some(MountType::BIND),
         source: Some(source.to_owned()),
@@ -359,7 +357,7 @@ fn mounts(common: &Common, spec: &Spec) -> Vec<Mount> {
         mounts.push(bind("/dev/null", "/host/home/agent/.netrc".to_owned()));
     }
     for (source, target) in &spec.extra.binds {
-        let source = if *source == ENGINE_SOCKET { &common.engine_socket } else { *source };
+        let source = if *source == ENGINE_SOCKET { engine } else { *source };
         mounts.push(Mount { read_only: Some(source != "/dev/null"), ..bind(source, target.clone()) });
     }
     for (target, read_only) in &spec.extra.volume {
@@ -500,6 +498,7 @@ pub fn tail_text(stderr: &Tail) -> String {
     String::from_utf8_lossy(&tail).trim().replace('\n', "; ")
 }
 
-fn random_suffix() -> String {
-    crate::random_hex(4)
+/// A name for another container of a run.
+pub(super) fn fresh_name(common: &Common) -> String {
+    format!("awf-probe-{}-{}", common.run, crate::random_hex(4))
 }

@@ -38,20 +38,21 @@ pub(super) fn chain(pid: i32) -> Vec<Process> {
 
 /// Whether a process is in another network namespace than this one, which is the host's.
 pub(super) fn own_network(pid: i32) -> anyhow::Result<bool> {
-    let of = |who: &str| fs::read_link(format!("/proc/{who}/ns/net")).with_context(|| format!("/proc/{who}/ns/net"));
-    Ok(of(&pid.to_string())? != of("self")?)
+    Ok(namespace(pid, "net")? != namespace(std::process::id() as i32, "net")?)
+}
+
+/// The namespace of this kind that a process is in.
+fn namespace(pid: i32, kind: &str) -> anyhow::Result<PathBuf> {
+    let path = format!("/proc/{pid}/ns/{kind}");
+    fs::read_link(&path).with_context(|| path)
 }
 
 /// For each kind of namespace, whether a process is in the one of our own shim, which runs on the host. Pid 1 may be
 /// closed to us.
 pub(super) fn namespaces(pid: i32) -> anyhow::Result<Vec<(String, bool)>> {
     let shim = std::os::unix::process::parent_id() as i32;
-    let of = |who: i32, kind: &str| {
-        let path = format!("/proc/{who}/ns/{kind}");
-        fs::read_link(&path).with_context(|| path)
-    };
     let kinds = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
-    kinds.into_iter().map(|kind| Ok((kind.to_owned(), of(pid, kind)? == of(shim, kind)?))).collect()
+    kinds.into_iter().map(|kind| Ok((kind.to_owned(), namespace(pid, kind)? == namespace(shim, kind)?))).collect()
 }
 
 /// The permitted capabilities of our own parent, the shim: no container can be given others.
