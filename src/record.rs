@@ -243,20 +243,23 @@ impl Record {
     }
 
     /// A kernel may use a source port for two destinations at once, and DNAT makes one of them. A flow whose payload
-    /// carries another attempt's nonce, and never this one's, is that other attempt's.
+    /// carries another attempt's nonce, and never this one's, is that other attempt's; so is one that acknowledged at
+    /// the proxy, where this one's connection timed out.
     fn is_not_anothers(&self, line: &LedgerLine, seen: &Seen) -> bool {
         let Some(sent) = &seen.fact.sent else { return false };
         let (p, mut others) = (&line.packet, false);
         if sent.nonce.is_empty() || p.nonce == sent.nonce {
             return true;
         }
-        for l in self.from(Some(p.src)).filter(|l| l.at == line.at && !l.packet.nonce.is_empty()) {
+        // At the witness every packet to its destination counts, however late.
+        let unanswered = line.at == "proxy" && p.proto == 6 && matches!(seen.fact.outcome, Outcome::TimedOut { .. });
+        for l in self.from(Some(p.src)).filter(|l| l.at == line.at) {
             let q = &l.packet;
             if (q.src, q.sport, q.dst, q.dport, q.proto) == (p.src, p.sport, p.dst, p.dport, p.proto) {
                 if q.nonce == sent.nonce {
                     return true;
                 }
-                others = true;
+                others |= !q.nonce.is_empty() || unanswered && q.flags.contains('A');
             }
         }
         !others

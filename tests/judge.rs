@@ -398,6 +398,42 @@ fn a_packet_to_the_destination_of_an_attempt_opens_it_whatever_its_source_port()
     wrong.finish(30);
 }
 
+/// A kernel gives a source port to two connections at once if their destinations differ, as those to the proxy and to the
+/// Internet do. Whoever acknowledged at the proxy was answered, so it is no connection that timed out.
+#[test]
+fn a_handshake_at_the_proxy_is_not_one_that_timed_out() {
+    let mut wrong = Wrong::default();
+    for name in GOLDEN {
+        let mut bench = Bench::new(name);
+        let proxy = bench.record.proxies.iter().next().copied().expect("a proxy");
+        for i in bench.passing() {
+            if bench.capability(i).scope != Scope::Egress || bench.base[i].result != Some(Result_::Blocked) {
+                continue;
+            }
+            let scenario = bench.scenario(i);
+            let agent = bench.address(&scenario);
+            for part in bench.parts(i) {
+                let at = bench.fact(&scenario, "guest", &part).expect("measured");
+                let sent = bench.sent(at).expect("sent");
+                let timed_out = matches!(bench.seen(&scenario, &part).fact.outcome, Outcome::TimedOut { .. });
+                if !timed_out || sent.proto != 6 || sent.sport == 0 || !sent.dst.is_ipv4() {
+                    continue;
+                }
+                let flow = packet(agent, &Sent { nonce: String::new(), dst: proxy, dport: 3128, ..sent });
+                let with = |flags: &str| Event::Packet {
+                    at: "proxy".to_owned(),
+                    packet: Packet { flags: flags.to_owned(), ..flow.clone() },
+                };
+                let change = Change { put: BTreeMap::new(), add: vec![with("S"), with("A")] };
+                wrong.unless(&mut bench, &change, &[i], &|| format!("the port of {part} at the proxy"), |c| {
+                    c.result == Some(Result_::Blocked)
+                });
+            }
+        }
+    }
+    wrong.finish(20);
+}
+
 #[test]
 fn an_allowed_name_that_is_not_served_is_a_fail() {
     for name in GOLDEN {

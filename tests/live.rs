@@ -8,7 +8,7 @@ use std::{
 };
 
 use awf_probe::{commands::Data, engine::docker::Docker, event::Event, journal, judge::judge};
-use awf_probe_matrix::{Matrix, Verdict};
+use awf_probe_matrix::{Cell, Matrix, Verdict};
 
 /// The tests compare the whole host with before, so they take turns.
 static TURN: Mutex<()> = Mutex::new(());
@@ -218,9 +218,13 @@ fn two_runs_at_once_do_not_disturb_each_other() {
     }
     unchanged(&before);
     let (a, b) = (judged(&a), judged(&b));
-    let verdicts = |m: &Matrix| m.cells.iter().map(|c| (c.name(), c.verdict, c.result)).collect::<Vec<_>>();
-    assert_eq!(verdicts(&a), verdicts(&b));
-    assert!(a.cells.iter().all(|c| c.verdict.is_conclusive()));
+    let verdict = |c: &Cell| (c.name(), c.verdict, c.result);
+    let said = |c: &Cell| format!("{}: {} ({})", c.name(), c.verdict, c.reason);
+    let differ = |(x, y): (&Cell, &Cell)| (verdict(x) != verdict(y)).then(|| format!("{} | {}", said(x), said(y)));
+    let differing: Vec<_> = a.cells.iter().zip(&b.cells).filter_map(differ).collect();
+    assert!(a.cells.len() == b.cells.len() && differing.is_empty(), "the runs differ: {differing:#?}");
+    let untold: Vec<_> = a.cells.iter().filter(|c| !c.verdict.is_conclusive()).map(said).collect();
+    assert!(untold.is_empty(), "{untold:#?}");
 }
 
 #[test]
