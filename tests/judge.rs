@@ -405,7 +405,7 @@ fn a_handshake_at_the_proxy_is_not_one_that_timed_out() {
     let mut wrong = Wrong::default();
     for name in GOLDEN {
         let mut bench = Bench::new(name);
-        let proxy = bench.record.proxies.iter().next().copied().expect("a proxy");
+        let proxy = bench.record.proxies.first().copied().expect("a proxy");
         for i in bench.passing() {
             if bench.capability(i).scope != Scope::Egress || bench.base[i].result != Some(Result_::Blocked) {
                 continue;
