@@ -12,6 +12,8 @@ pub struct Extra {
     pub tmpfs: Vec<(&'static str, &'static str)>,
     /// Source on the host, target. All read-only but /dev/null.
     pub binds: Vec<(&'static str, String)>,
+    /// Source on the host, target, and the mode of recursive propagation.
+    pub propagated: Vec<(String, String, &'static str)>,
     /// Where the run's volume is mounted, and whether read-only.
     pub volume: Vec<(&'static str, bool)>,
     /// Name and limit, soft and hard.

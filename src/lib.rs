@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod commands;
 pub mod engine;
+pub mod entry;
 pub mod error;
 pub mod event;
 pub mod extra;

@@ -42,6 +42,8 @@ pub struct Settings {
     pub restarts: Option<i64>,
     /// A health check.
     pub health: Option<Health>,
+    /// A TCP port that is published on a port of the host's loopback.
+    pub published: Option<u16>,
     /// Kept by a log driver that can be read.
     pub logged: bool,
 }

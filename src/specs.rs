@@ -54,6 +54,10 @@ pub struct Spec {
     pub name: String,
     /// Network.
     pub net: Net,
+    /// Further networks, and the address on each.
+    pub also: Vec<(String, Ipv4Addr)>,
+    /// Names under which the networks know it.
+    pub aliases: Vec<String>,
     /// Capabilities added to the engine's default set.
     pub cap_add: Vec<&'static str>,
     /// Capabilities dropped from it.
@@ -92,6 +96,8 @@ impl Spec {
         Self {
             name: name.to_owned(),
             net: Net::None,
+            also: vec![],
+            aliases: vec![],
             cap_add: vec![],
             cap_drop: vec![],
             no_new_privs: false,
@@ -237,8 +243,19 @@ pub const SOLO: &[&str] = &[
 pub const SHARED: &str = "/m/shared";
 
 /// Scenarios the engine drives from outside, and how many containers each takes.
-pub const DRIVEN: &[(&str, usize)] =
-    &[("health", 4), ("signals", 2), ("exit", 7), ("stdio", 4), ("life", 1), ("shared", 2)];
+pub const DRIVEN: &[(&str, usize)] = &[
+    ("health", 4),
+    ("signals", 2),
+    ("exit", 7),
+    ("stdio", 4),
+    ("life", 1),
+    ("shared", 2),
+    ("restart", 3),
+    ("joined", 2),
+    ("bridge", 2),
+    ("propagation", 4),
+    ("compose", 18),
+];
 
 /// AWF's proxy variables; lower-case `http_proxy` is deliberately not among them.
 pub fn proxy_env(host: &str) -> Vec<String> {

@@ -294,8 +294,13 @@ fn nothing_is_unseen_in_a_ledger_that_is_not_complete() {
                     || bench.base[i].result.is_some_and(|r| closed.contains(&r));
                 negatives += usize::from(negative);
                 assert!(!negative || !satisfies(cell.verdict), "{name}: {} is {}", cell.name(), cell.verdict);
+                // What should have arrived and did not may be among the packets that were lost.
+                let missed = bench.base[i].verdict == Verdict::Fail && bench.base[i].reason.contains("refused: unseen");
+                let untold = cell.verdict == Verdict::Inconclusive;
+                assert!(negative || !missed || untold, "{name}: {} is {}", cell.name(), cell.verdict);
                 // What was seen was seen.
-                assert!(negative || cell.verdict == bench.base[i].verdict, "{name}: {}", cell.name());
+                let same = cell.verdict == bench.base[i].verdict;
+                assert!(negative || missed || same, "{name}: {}", cell.name());
             }
             assert!(negatives > 50, "{name}");
         }

@@ -32,6 +32,7 @@ pub fn serve() -> io::Result<()> {
         let mut line = Vec::new();
         let n = (&mut lines).take(16 * MAX_LINE_BYTES as u64).read_until(b'\n', &mut line)?;
         if n == 0 {
+            crate::propagation::undo();
             return Ok(());
         }
         match serde_json::from_slice::<Batch>(&line) {

@@ -7,6 +7,7 @@ pub mod guest;
 pub mod wire;
 
 mod bind;
+mod bridge;
 mod calls;
 mod capabilities;
 mod cgroup;
@@ -28,6 +29,7 @@ mod paths;
 mod privileges;
 mod procfs;
 mod procview;
+mod propagation;
 mod rlimits;
 mod seccomp;
 mod shared;
@@ -85,6 +87,8 @@ pub const FAMILIES: &[(&str, &[Probe])] = &[
     ("lifecycle", lifecycle::PROBES),
     ("isolation", isolation::PROBES),
     ("shared", shared::PROBES),
+    ("bridge", bridge::PROBES),
+    ("propagation", propagation::PROBES),
 ];
 
 /// Every probe.

@@ -39,6 +39,7 @@ pub(crate) const PROBES: &[Probe] = &[
     Probe { id: "lifecycle.terminal-now", about: "whether there is a terminal", specs: &[], ask: terminal_now },
     Probe { id: "lifecycle.input", about: "reads its input to the end", specs: &[], ask: input },
     Probe { id: "lifecycle.idle", about: "does nothing for some seconds", specs: &[], ask: idle },
+    Probe { id: "lifecycle.token", about: "tells a word and does nothing for some seconds", specs: &[], ask: token },
     Probe { id: "lifecycle.tick", about: "answers at once", specs: &[], ask: tick },
     Probe { id: "lifecycle.read", about: "reads a file", specs: &[], ask: read },
     Probe { id: "lifecycle.write", about: "writes a file", specs: &[], ask: write },
@@ -141,12 +142,19 @@ fn orphan(cx: &mut Cx) {
     cx.fact("", Outcome::refused("not reaped", format!("300 ms later it is there in state {state}")));
 }
 
+fn token(cx: &mut Cx) {
+    let (word, seconds) = (cx.text("token").to_owned(), cx.number("seconds").unwrap_or(0));
+    cx.fact("", Outcome::value(word));
+    std::thread::sleep(Duration::from_secs(seconds.min(600)));
+}
+
 fn leave(code: i32) -> ! {
     // SAFETY: ends the process without running anything else.
     unsafe { libc::_exit(code) }
 }
 
 fn exit(cx: &mut Cx) {
+    std::thread::sleep(Duration::from_secs(cx.number("after").unwrap_or(0).min(600)));
     leave(i32::try_from(cx.number("code").unwrap_or(0)).unwrap_or(0))
 }
 

@@ -15,11 +15,11 @@ use crate::{Cx, Probe, sys};
 pub(crate) const PROBES: &[Probe] = &[
     Probe {
         id: "netns.listen",
-        about: "a server on 127.0.0.1 that answers with a token, until the sandbox ends",
+        about: "a server on 127.0.0.1 or another address that answers with a token, until the sandbox ends",
         specs: &[],
         ask: listen,
     },
-    Probe { id: "netns.dial", about: "asks 127.0.0.1 for that token", specs: &[], ask: dial },
+    Probe { id: "netns.dial", about: "asks there for that token", specs: &[], ask: dial },
     Probe {
         id: "netns.abstract-listen",
         about: "a server on an abstract unix socket that answers with a token, until the sandbox ends",
@@ -45,13 +45,20 @@ fn port(cx: &Cx) -> u16 {
 }
 
 fn listen(cx: &mut Cx) {
-    let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, port(cx))) {
+    let at = local(cx);
+    let listener = match TcpListener::bind(at) {
         Ok(l) => l,
-        Err(e) => return cx.fact("", sys::refused(&e, "bind 127.0.0.1")),
+        Err(e) => return cx.fact("", sys::refused(&e, format!("bind {at}"))),
     };
     let token = cx.text("token").to_owned();
     cx.fact("", Outcome::allowed("listening"));
     serve(listener.as_raw_fd(), listener.incoming(), &token);
+}
+
+/// Where the server is: 127.0.0.1, unless the scenario names another address.
+fn local(cx: &Cx) -> SocketAddr {
+    let address = cx.text("at").parse().unwrap_or(Ipv4Addr::LOCALHOST);
+    SocketAddr::from((address, port(cx)))
 }
 
 /// Abstract names belong to the network namespace, as ports do.
@@ -96,7 +103,7 @@ fn serve<S: Write>(keep: i32, clients: impl Iterator<Item = io::Result<S>>, toke
 }
 
 fn dial(cx: &mut Cx) {
-    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port(cx)));
+    let to = local(cx);
     let connected = TcpStream::connect_timeout(&to, PATIENCE).and_then(|s| {
         s.set_read_timeout(Some(PATIENCE))?;
         Ok(s)

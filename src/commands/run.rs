@@ -34,7 +34,10 @@ use crate::{
     plan::{Filter, Job, Plan},
     progress::{Progress, note},
     record::Record,
-    scenario::{Cx, LabHandle, Privilege, egress, health, life, lifecycle, millis, netns, shared, solo},
+    scenario::{
+        Cx, LabHandle, Privilege, bridge, compose, egress, health, joined, life, lifecycle, millis, netns, propagation,
+        restart, shared, solo,
+    },
     seccomp::{self, Profile, Setting},
     specs::AWF_PROFILE,
 };
@@ -347,9 +350,14 @@ async fn one_job(cx: &Cx, runtime: &str, job: &Job, progress: &Progress) {
 
 async fn driven(cx: &Cx, runtime: &str, name: &str) {
     match name {
+        "bridge" => bridge::run(cx, runtime).await,
+        "compose" => compose::run(cx, runtime).await,
         "exit" => lifecycle::exit(cx, runtime).await,
         "health" => health::run(cx, runtime).await,
+        "joined" => joined::run(cx, runtime).await,
         "life" => life::run(cx, runtime).await,
+        "propagation" => propagation::run(cx, runtime).await,
+        "restart" => restart::run(cx, runtime).await,
         "shared" => shared::run(cx, runtime).await,
         "signals" => lifecycle::signals(cx, runtime).await,
         "stdio" => lifecycle::stdio(cx, runtime).await,

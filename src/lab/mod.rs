@@ -55,6 +55,16 @@ pub const GUARDED: usize = 2;
 /// The one with a chain on the host that redirects as well.
 pub const REDIRECTED: usize = 3;
 
+/// A link of a run.
+fn link_name(run: &str, suffix: &str) -> String {
+    format!("awfp{}{suffix}", &run[..8])
+}
+
+/// The bridge of one of a run's networks.
+pub fn bridge(run: &str, net: usize) -> String {
+    link_name(run, ["l", "i", "g", "r"][net])
+}
+
 /// Names and addresses of a run's lab.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -306,9 +316,13 @@ impl Ground {
     ) -> Result<Lab, Error> {
         let layout = self.layout.clone();
         let subnets: Vec<String> = layout.lab.iter().map(|b| format!("{b}/24")).collect();
-        let names = |s: &str| format!("awfp{}{s}", &common.run[..8]);
+        let names = |s: &str| link_name(&common.run, s);
         let (link, peer) = (names("w"), names("p"));
-        let bridges: Vec<(String, String)> = ["l", "i", "g", "r"].map(names).into_iter().zip(subnets.clone()).collect();
+        let bridges: Vec<(String, String)> = [LAB, INTERNAL, GUARDED, REDIRECTED]
+            .map(|net| bridge(&common.run, net))
+            .into_iter()
+            .zip(subnets.clone())
+            .collect();
         let networks = [&common.lab, &common.internal, &common.guarded[0], &common.guarded[1]];
         let witness_spec = Spec { cap_add: vec!["NET_ADMIN", "NET_RAW"], ..Spec::plain("witness") };
         let how = Start {

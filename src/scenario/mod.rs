@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     engine::docker::{
         Docker,
+        drive::ExecAsk,
         image::Image,
         sandbox::{Common, Line, Sandbox, Start},
     },
@@ -31,13 +32,18 @@ use crate::{
     specs::{Net, Spec},
 };
 
+pub mod bridge;
 mod case;
+pub mod compose;
 pub mod egress;
 pub mod health;
+pub mod joined;
 pub mod life;
 pub mod lifecycle;
 pub mod netns;
 mod privilege;
+pub mod propagation;
+pub mod restart;
 pub mod shared;
 pub mod solo;
 
@@ -201,6 +207,8 @@ pub struct Agent {
     runtime: String,
     scenario: String,
     address: Option<IpAddr>,
+    /// What its first task calls itself.
+    comm: String,
     batches: u64,
 }
 
@@ -234,8 +242,8 @@ impl Agent {
             args: &["guest"],
             role,
             host_pid: false,
-            also: vec![],
-            aliases: vec![],
+            also: spec.also.iter().map(|(network, a)| (network.clone(), IpAddr::from(*a))).collect(),
+            aliases: spec.aliases.clone(),
         };
         // The closing of a semaphore is not part of a run.
         let permit = cx.starts.acquire().await.ok();
@@ -264,6 +272,7 @@ impl Agent {
             runtime: runtime.to_owned(),
             scenario: scenario.to_owned(),
             address,
+            comm: comm.clone(),
             batches: 0,
         };
         agent.observe("engine", "comm", Outcome::value(&comm));
@@ -437,6 +446,25 @@ impl Agent {
             }
         }
         (None, None, "its output ended, but the engine still calls it running".to_owned())
+    }
+
+    /// Runs probes by exec, all at once, and reports their facts: for a container whose own guest is not attached to.
+    pub async fn exec(&self, asks: &[Ask]) {
+        let each = asks.iter().map(|a| async {
+            let cmd = ["/awf-probe", "guest-once", &a.probe, &a.label, &a.params.to_string()].map(str::to_owned).into();
+            let done = self.cx.docker.exec(self.id(), &ExecAsk { cmd, ..ExecAsk::default() }).await;
+            let out = match done {
+                Ok(done) if done.code == Some(0) => done.out,
+                Ok(done) => return self.problem("exec", format!("{}: code {:?}; {}", a.label, done.code, done.err)),
+                Err(no) => return self.problem("exec", format!("{}: {no}", a.label)),
+            };
+            out.lines().filter_map(|l| serde_json::from_str(l).ok()).for_each(|fact| self.emit("guest", fact));
+        });
+        futures_util::future::join_all(each).await;
+    }
+
+    fn problem(&self, stage: &str, why: String) {
+        self.cx.problem(&self.runtime, &self.scenario, stage, why);
     }
 
     /// Removes the sandbox.

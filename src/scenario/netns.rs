@@ -1,39 +1,62 @@
 //! Two containers in one network namespace: the agent first, then an init container under another runtime.
 
+use std::{net::Ipv4Addr, sync::Arc};
+
 use awf_probe_matrix::Outcome;
-use serde_json::{Value, json};
+use awf_probe_probes::wire::Ask;
+use serde_json::{Map, Value, json};
 
 use super::{Agent, BatchEnd, Cx, ask, drain};
 use crate::{
-    event::Event,
+    lab::Lab,
     specs::{Net, Spec},
 };
 
-const LOOPBACK_PORT: u16 = 14_555;
+/// Where one side listens for the other.
+pub(super) const LOOPBACK_PORT: u16 = 14_555;
+
+/// A connection to one of the witness's addresses: [`FREE`], or one that a rule of [`rules`] names.
+pub(super) fn dial(cx: &Cx, params: &Map<String, Value>, label: &str, dst: u8) -> Ask {
+    let more = json!({"attempt": "tcp.80", "dst": cx.layout.witness(dst).to_string(), "wait_ms": 1300});
+    ask("egress.attempt", label, params, more)
+}
+
+/// The address no rule names.
+pub(super) const FREE: u8 = 98;
+/// The address the legacy rule names.
+pub(super) const LEGACY: u8 = 96;
+/// The address the nft rule names.
+pub(super) const NFT: u8 = 97;
+
+/// One DNAT to the proxy with each backend, each for a destination of its own.
+pub(super) fn rules(cx: &Cx, label: &str) -> [Ask; 2] {
+    let params = cx.params(None);
+    [("legacy", LEGACY), ("nft", NFT)].map(|(backend, dst)| {
+        let (dst, proxy) = (cx.layout.witness(dst), cx.proxy_target());
+        let rule = format!("-t nat -A OUTPUT -d {dst} -p tcp --dport 80 -j DNAT --to-destination {proxy}");
+        ask("rules.install", &format!("{label}.{backend}"), &params, json!({"rules": [rule], "backend": backend}))
+    })
+}
+
+/// The lab, an address in it, and the two as a problem where there are none.
+pub(super) async fn place(cx: &Cx, runtime: &str, scenario: &str) -> Option<(Arc<Lab>, Ipv4Addr)> {
+    let found = match cx.lab.wait().await {
+        Ok(lab) => cx.lab_address().map(|address| (lab, address)),
+        Err(why) => Err(why),
+    };
+    found.map_err(|why| cx.problem(runtime, scenario, "lab", why)).ok()
+}
 
 /// Runs a pair.
 pub async fn run(cx: &Cx, runtime: &str, init: &str) {
     let scenario = format!("netns[{init}]");
-    let lab = match cx.lab.wait().await {
-        Ok(lab) => lab,
-        Err(why) => {
-            let runtime = runtime.to_owned();
-            return cx.sink.emit(Event::Problem { runtime, scenario, stage: "lab".to_owned(), why });
-        }
-    };
+    let Some((lab, address)) = place(cx, runtime, &scenario).await else { return };
     let permit = cx.jobs.acquire().await.ok();
-    let address = match cx.lab_address() {
-        Ok(address) => address,
-        Err(why) => return cx.problem(runtime, &scenario, "lab", why),
-    };
     let spec = Spec { net: Net::Lab(address), ..Spec::awf("netns") };
     let Some(mut agent) = Agent::start(cx, runtime, &scenario, "agent", spec, None).await else { return };
     let params = cx.params(Some(address));
-    let dial = |label: &str, dst: u8| {
-        let more = json!({"attempt": "tcp.80", "dst": cx.layout.witness(dst).to_string(), "wait_ms": 1300});
-        ask("egress.attempt", label, &params, more)
-    };
-    let before = vec![dial("before", 98), dial("legacy.before", 96), dial("nft.before", 97)];
+    let dial = |label: &str, dst: u8| dial(cx, &params, label, dst);
+    let before = vec![dial("before", FREE), dial("legacy.before", LEGACY), dial("nft.before", NFT)];
     if let Err(why) = lab.listening().await {
         cx.problem(runtime, &scenario, "lab", why);
         return agent.stop().await;
@@ -55,19 +78,11 @@ pub async fn run(cx: &Cx, runtime: &str, init: &str) {
     let mut joined = joined;
     let local = |probe: &str, label: &str, port: u16| ask(probe, label, &params, json!({"port": port, "token": token}));
     if let Some(init) = &mut joined {
-        let rule = |dst: u8| {
-            let (dst, proxy) = (cx.layout.witness(dst), cx.proxy_target());
-            json!({"rules": [format!("-t nat -A OUTPUT -d {dst} -p tcp --dport 80 -j DNAT --to-destination {proxy}")]})
-        };
-        let with = |backend: &str, dst: u8| {
-            let mut more = rule(dst);
-            more["backend"] = Value::from(backend);
-            ask("rules.install", &format!("rules.{backend}"), &params, more)
-        };
+        let [legacy, nft] = rules(cx, "rules");
         let asks = vec![
             ask("netns.addresses", "addresses", &params, json!({"proxy": cx.layout.proxy().to_string()})),
-            with("legacy", 96),
-            with("nft", 97),
+            legacy,
+            nft,
             local("netns.listen", "listen", LOOPBACK_PORT),
             local("netns.dial", "loopback.own", LOOPBACK_PORT),
             local("netns.abstract-listen", "abstract.listen", LOOPBACK_PORT),
@@ -77,9 +92,9 @@ pub async fn run(cx: &Cx, runtime: &str, init: &str) {
     }
     if alive {
         let after = vec![
-            dial("after", 98),
-            dial("legacy.after", 96),
-            dial("nft.after", 97),
+            dial("after", FREE),
+            dial("legacy.after", LEGACY),
+            dial("nft.after", NFT),
             local("netns.dial", "loopback", LOOPBACK_PORT),
             local("netns.dial", "loopback.closed", LOOPBACK_PORT + 1),
             local("netns.abstract-dial", "abstract", LOOPBACK_PORT),
@@ -91,7 +106,7 @@ pub async fn run(cx: &Cx, runtime: &str, init: &str) {
         init.stop().await;
         // As AWF has it: its init container has exited before the agent runs anything.
         if alive {
-            let later = vec![dial("outlive", 98), dial("legacy.outlive", 96), dial("nft.outlive", 97)];
+            let later = vec![dial("outlive", FREE), dial("legacy.outlive", LEGACY), dial("nft.outlive", NFT)];
             alive = agent.run(true, later).await == BatchEnd::Finished;
         }
     }

@@ -1,6 +1,10 @@
 //! What a client does to a container between create and remove: every call is an experiment, so a refusal is an answer.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use awf_probe_matrix::Outcome;
 use bollard::{
@@ -9,13 +13,14 @@ use bollard::{
     errors::Error as ClientError,
     exec::{CreateExecOptions, StartExecOptions, StartExecResults},
     models::{
-        ContainerCreateBody, ContainerUpdateBody, HealthConfig, HostConfig, HostConfigLogConfig, RestartPolicy,
-        RestartPolicyNameEnum,
+        ContainerCreateBody, ContainerUpdateBody, HealthConfig, HostConfig, HostConfigLogConfig, NetworkConnectRequest,
+        NetworkDisconnectRequest, PortBinding, RestartPolicy, RestartPolicyNameEnum,
     },
     query_parameters::{
         CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, KillContainerOptionsBuilder,
-        LogsOptionsBuilder, ResizeContainerTTYOptionsBuilder, RestartContainerOptionsBuilder, StatsOptionsBuilder,
-        StopContainerOptionsBuilder, TopOptionsBuilder, UploadToContainerOptionsBuilder, WaitContainerOptions,
+        ListContainersOptionsBuilder, LogsOptionsBuilder, ResizeContainerTTYOptionsBuilder,
+        RestartContainerOptionsBuilder, StatsOptionsBuilder, StopContainerOptionsBuilder, TopOptionsBuilder,
+        UploadToContainerOptionsBuilder, WaitContainerOptions,
     },
 };
 use futures_util::{StreamExt, TryStreamExt};
@@ -23,7 +28,7 @@ use serde_json::Value;
 
 use super::{
     Docker, reason,
-    sandbox::{Common, Sandbox, Start, fresh_name},
+    sandbox::{Common, Sandbox, Start, endpoint, fresh_name},
 };
 use crate::{settings::Settings, specs::Spec};
 
@@ -128,6 +133,12 @@ pub(super) fn settle(body: &mut ContainerCreateBody, more: &Settings) {
     }
     if more.init {
         host.init = Some(true);
+    }
+    if let Some(port) = more.published {
+        let port = format!("{port}/tcp");
+        let loopback = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(String::new()) };
+        host.port_bindings = Some([(port.clone(), Some(vec![loopback]))].into());
+        body.exposed_ports = Some(vec![port]);
     }
     if let Some(times) = more.restarts {
         host.restart_policy =
@@ -288,6 +299,34 @@ impl Docker {
     pub async fn changes(&self, id: &str) -> Result<Vec<String>, No> {
         let changes = ask(30, self.client().container_changes(id)).await?;
         Ok(changes.unwrap_or_default().into_iter().map(|c| c.path).collect())
+    }
+
+    /// Gives it another network while it runs.
+    pub async fn join(&self, network: &str, id: &str, address: Ipv4Addr) -> Result<(), No> {
+        let endpoint_config = Some(endpoint(address.into(), &[]));
+        let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config };
+        ask(30, self.client().connect_network(network, request)).await
+    }
+
+    /// Takes a network from it.
+    pub async fn part(&self, network: &str, id: &str) -> Result<(), No> {
+        let request = NetworkDisconnectRequest { container: id.to_owned(), force: Some(false) };
+        ask(30, self.client().disconnect_network(network, request)).await
+    }
+
+    /// Ids of all containers with a label, which are remembered as ours.
+    pub async fn labelled(&self, label: &str) -> Result<Vec<String>, No> {
+        let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let found = ask(30, self.client().list_containers(Some(options))).await?;
+        let ids: Vec<String> = found.into_iter().filter_map(|c| c.id).collect();
+        ids.iter().for_each(|id| self.remember(id));
+        Ok(ids)
+    }
+
+    /// Where the engine's host has a volume.
+    pub async fn volume_path(&self, name: &str) -> Result<String, No> {
+        Ok(ask(30, self.client().inspect_volume(name)).await?.mountpoint)
     }
 
     /// Gives its terminal another size.

@@ -12,8 +12,9 @@ use std::{
 use bollard::{
     container::LogOutput,
     models::{
-        ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
-        NetworkConnectRequest, NetworkingConfig, ResourcesUlimits,
+        ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, Mount,
+        MountBindOptions, MountBindOptionsPropagationEnum, MountType, NetworkConnectRequest, NetworkingConfig,
+        ResourcesUlimits,
     },
     query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder},
 };
@@ -306,7 +307,7 @@ fn ulimit((name, limit): &(&str, i64)) -> ResourcesUlimits {
     ResourcesUlimits { name: Some((*name).to_owned()), soft: Some(*limit), hard: Some(*limit) }
 }
 
-fn endpoint(address: IpAddr, aliases: &[String]) -> EndpointSettings {
+pub(super) fn endpoint(address: IpAddr, aliases: &[String]) -> EndpointSettings {
     EndpointSettings {
         ipam_config: Some(EndpointIpamConfig { ipv4_address: Some(address.to_string()), ..Default::default() }),
         aliases: (!aliases.is_empty()).then(|| aliases.to_vec()),
@@ -359,6 +360,15 @@ fn mounts(common: &Common, spec: &Spec, engine: &str) -> Vec<Mount> {
     for (source, target) in &spec.extra.binds {
         let source = if *source == ENGINE_SOCKET { engine } else { *source };
         mounts.push(Mount { read_only: Some(source != "/dev/null"), ..bind(source, target.clone()) });
+    }
+    for (source, target, mode) in &spec.extra.propagated {
+        let propagation = match *mode {
+            "shared" => MountBindOptionsPropagationEnum::RSHARED,
+            "slave" => MountBindOptionsPropagationEnum::RSLAVE,
+            _ => MountBindOptionsPropagationEnum::RPRIVATE,
+        };
+        let bind_options = Some(MountBindOptions { propagation: Some(propagation), ..Default::default() });
+        mounts.push(Mount { read_only: Some(false), bind_options, ..bind(source, target.clone()) });
     }
     for (target, read_only) in &spec.extra.volume {
         mounts.push(Mount {

@@ -16,7 +16,7 @@ use super::routes::{self, Made, Plan};
 use super::subnet::Subnet;
 use super::tap::Tap;
 use super::wire::{Answer, Ask, Cidr};
-use super::{bpf, change, net, procs, ranges, snapshot};
+use super::{bpf, bridges, change, net, procs, ranges, snapshot};
 
 /// The helper's state: what it made, and its tap.
 pub(super) struct Helper {
@@ -151,6 +151,17 @@ impl Role for Helper {
             }),
             Ask::Namespaces { pid } => Ok(Answer::Namespaces { shared: procs::namespaces(pid)? }),
             Ask::Powers => Ok(Answer::Powers { permitted: procs::powers_of_parent()? }),
+            Ask::Learned { bridges, mac } => {
+                let mac = net::parse_mac(&mac)?;
+                let mut lines = Vec::new();
+                for bridge in bridges {
+                    if bridges::learned(&bridge)?.contains(&mac) {
+                        lines.push(bridge);
+                    }
+                }
+                Ok(Answer::Lines { lines })
+            }
+            Ask::Knock { port } => Ok(Answer::Lines { lines: vec![bridges::knock(port).await?] }),
             Ask::Counters => Ok(counters(self.tap.as_ref(), &self.out)),
             Ask::Witness { .. } | Ask::Proxy { .. } | Ask::Sidecar { .. } => bail!("not a question for the helper"),
         }

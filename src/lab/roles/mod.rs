@@ -8,6 +8,7 @@
 mod acl;
 mod attributes;
 mod bpf;
+mod bridges;
 mod builtin;
 mod capture;
 mod change;

@@ -189,6 +189,18 @@ pub enum Ask {
         /// The bridges.
         bridges: Vec<HostChain>,
     },
+    /// Helper. Which of these bridges have learned a hardware address on one of their ports, as [`Answer::Lines`].
+    Learned {
+        /// The bridges.
+        bridges: Vec<String>,
+        /// The address.
+        mac: String,
+    },
+    /// Helper. Connect to a TCP port of the host's 127.0.0.1 and tell what is said there, as [`Answer::Lines`].
+    Knock {
+        /// The port.
+        port: u16,
+    },
     /// Any role. The state of its capture: packets and drops since the start.
     Counters,
 }
