@@ -1,6 +1,10 @@
 //! A project of three services, driven by the Compose tool itself: with every form of file, under both tools.
 
-use std::{collections::HashMap, process::Stdio, time::Duration};
+use std::{
+    collections::HashMap,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use awf_probe_matrix::Outcome;
 use awf_probe_probes::wire::COMM_ENV;
@@ -9,18 +13,15 @@ use tokio::{io::AsyncWriteExt, process::Command};
 
 use super::{
     Cx,
-    case::{Case, number, once, text},
+    case::{Case, once, text},
 };
-use crate::engine::docker::{ROLE_LABEL, RUN_LABEL};
+use crate::engine::docker::{
+    ROLE_LABEL, RUN_LABEL,
+    drive::{Happened, No},
+};
 
 /// Forms of a Compose file: the word in facts, and its `version:`.
 const FORMS: [(&str, Option<&str>); 3] = [("2-4", Some("2.4")), ("3-8", Some("3.8")), ("none", None)];
-
-/// A container that uses another one's network ends with this code.
-const CODE: i32 = 7;
-
-/// How many seconds it lives where the tool's `wait` is tried: that one knows only what still runs.
-const LIVES: u64 = 12;
 
 /// A Compose tool of the machine the harness runs on.
 #[derive(Clone, Debug)]
@@ -113,7 +114,7 @@ async fn call(cx: &Cx, tool: &Tool, args: &[&str], file: &str, seconds: u64) -> 
 }
 
 /// A Compose file. JSON is YAML; nothing in it needs a network of its own.
-fn file(case: &Case<'_>, version: Option<&str>, tokens: &[String; 2], lives: u64) -> String {
+fn file(case: &Case<'_>, version: Option<&str>, tokens: &[String; 2]) -> String {
     let labels = json!({RUN_LABEL: case.cx.common.run, ROLE_LABEL: "agent"});
     let service = |command: Vec<String>, network: &str, runtime: Option<&str>| {
         let mut s = json!({
@@ -134,8 +135,7 @@ fn file(case: &Case<'_>, version: Option<&str>, tokens: &[String; 2], lives: u64
     agent["healthcheck"] = json!({"test": check, "interval": "1s", "timeout": "20s", "retries": 3});
     let mut plain = service(say(&tokens[1]), "none", None);
     plain["depends_on"] = json!({"agent": {"condition": "service_healthy"}});
-    let joined =
-        service(once("lifecycle.exit", &json!({"code": CODE, "after": lives})), "service:agent", Some(case.runtime));
+    let joined = service(once("lifecycle.signals", &json!({})), "service:agent", Some(case.runtime));
     let mut file = json!({"services": {"agent": agent, "plain": plain, "joined": joined}});
     if let Some(version) = version {
         file["version"] = json!(version);
@@ -151,7 +151,7 @@ async fn project(case: &Case<'_>, tool: &Tool, form: &str, version: Option<&str>
     let tell = |name: &str, outcome: Outcome| case.engine(&format!("{prefix}.{name}"), outcome);
     let project = format!("awfprobe{}{}", cx.common.run, crate::random_hex(3));
     let tokens = [crate::random_hex(8), crate::random_hex(8)];
-    let file = file(case, version, &tokens, if tool.name == "v1" { 0 } else { LIVES });
+    let file = file(case, version, &tokens);
     let compose = async |args: &[&str]| {
         let all: Vec<&str> = ["-p", &project, "-f", "-"].into_iter().chain(args.iter().copied()).collect();
         call(cx, tool, &all, &file, 120).await
@@ -160,6 +160,7 @@ async fn project(case: &Case<'_>, tool: &Tool, form: &str, version: Option<&str>
         Ok(said) => said.outcome(what),
         Err(why) => Outcome::broken(why.clone()),
     };
+    let mut events = cx.docker.events(&format!("com.docker.compose.project={project}"), &["start", "health_status"]);
     let up = compose(&["up", "-d"]).await;
     tell("up", outcome(&up, "three services"));
     let there = services(case, &project).await;
@@ -174,27 +175,12 @@ async fn project(case: &Case<'_>, tool: &Tool, form: &str, version: Option<&str>
         );
         let other = runs("plain");
         tell("default", Outcome::value(if other == cx.default_runtime { "the default".to_owned() } else { other }));
-        tell("healthy", after_health(agent, there.get("plain")));
+        let dependent = there.get("plain").map(|p| text(p, "/Id"));
+        tell("healthy", after_health(&mut events, &id, dependent.as_deref()).await);
         let joins = there.get("joined").map(|j| text(j, "/HostConfig/NetworkMode")).unwrap_or_default();
         let words = if joins == format!("container:{id}") { "the agent's".to_owned() } else { joins };
         tell("network", Outcome::value(words));
-        let waited = match (tool.name, there.get("joined").map(|j| text(j, "/Id"))) {
-            (_, None) => Outcome::broken("the service is not there"),
-            ("v1", Some(_)) => Outcome::Absent { why: "docker-compose 1.x has no wait".to_owned() },
-            (_, Some(_)) => match compose(&["wait", "joined"]).await {
-                // Its own exit code is the service's.
-                Ok(Said { code: Some(1), err, .. }) if err.contains("no containers") => {
-                    Outcome::broken(format!("the service had ended before wait asked for it: {}", err.trim()))
-                }
-                Ok(said) => said.code.map_or_else(|| Outcome::broken("wait was killed"), Outcome::value),
-                Err(why) => Outcome::broken(why),
-            },
-        };
-        tell("wait", waited);
-        if let Some(joined) = there.get("joined") {
-            let code = cx.docker.wait(&text(joined, "/Id"), 30).await;
-            tell("exit", code.map_or_else(|no| no.outcome(), Outcome::value));
-        }
+        let begun = Instant::now();
         for (service, own, other) in [("agent", &tokens[0], &tokens[1]), ("plain", &tokens[1], &tokens[0])] {
             let logs = match compose(&["logs", service]).await {
                 Ok(said) if said.code != Some(0) => said.outcome("logs"),
@@ -204,6 +190,11 @@ async fn project(case: &Case<'_>, tool: &Tool, form: &str, version: Option<&str>
                 Err(why) => Outcome::broken(why),
             };
             tell(&format!("logs.{service}"), logs);
+        }
+        if let Some(joined) = there.get("joined").map(|j| text(j, "/Id")) {
+            tell("wait", waited(case, tool, &joined, begun.elapsed(), compose(&["wait", "joined"])).await);
+            let code = cx.docker.wait(&joined, 30).await;
+            tell("exit", code.map_or_else(|no| no.outcome(), Outcome::value));
         }
     }
     tell("down", outcome(&compose(&["down", "-t", "0"]).await, "down"));
@@ -232,37 +223,69 @@ async fn services(case: &Case<'_>, project: &str) -> HashMap<String, Value> {
     found
 }
 
-/// Whether the dependent service started after the first check that succeeded.
-fn after_health(agent: &Value, dependent: Option<&Value>) -> Outcome {
-    let Some(dependent) = dependent else { return Outcome::value("not started") };
-    let checks = agent.pointer("/State/Health/Log").and_then(Value::as_array).cloned().unwrap_or_default();
-    let good = checks.iter().find(|c| number(c, "/ExitCode") == Some(0)).map(|c| text(c, "/End"));
-    let (Some(good), started) = (good.and_then(|t| instant(&t)), instant(&text(dependent, "/State/StartedAt"))) else {
-        return Outcome::value("before any check succeeded");
+/// What the tool's `wait` says of a service that is ended while it waits. It knows only what still runs, and cannot be
+/// seen waiting: the service is ended after much longer than the tool needed for other calls.
+async fn waited(
+    case: &Case<'_>,
+    tool: &Tool,
+    id: &str,
+    call: Duration,
+    wait: impl Future<Output = Result<Said, String>>,
+) -> Outcome {
+    let end = async {
+        if tool.name != "v1" {
+            tokio::time::sleep(Duration::from_secs(1) + call * 3).await;
+        }
+        // Again, as the program may not listen yet.
+        for _ in 0..60 {
+            let seen = case.cx.docker.look(id).await.unwrap_or_default();
+            if seen.pointer("/State/Running").and_then(Value::as_bool) == Some(false) {
+                break;
+            }
+            drop(case.cx.docker.kill(id, "TERM").await);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     };
-    match started {
-        None => Outcome::broken("the engine tells no time of its start"),
-        Some(started) if started > good => Outcome::value("after"),
-        Some(_) => Outcome::value("before"),
+    if tool.name == "v1" {
+        end.await;
+        return Outcome::Absent { why: "docker-compose 1.x has no wait".to_owned() };
+    }
+    match tokio::join!(wait, end).0 {
+        // Its own exit code is the service's.
+        Ok(Said { code: Some(1), err, .. }) if err.contains("no containers") => {
+            Outcome::broken(format!("the service had ended before wait asked for it: {}", err.trim()))
+        }
+        Ok(said) => said.code.map_or_else(|| Outcome::broken("wait was killed"), Outcome::value),
+        Err(why) => Outcome::broken(why),
     }
 }
 
-/// A time of the engine's in UTC, with as many digits as it tells, made comparable as text.
-fn instant(time: &str) -> Option<String> {
-    let time = time.strip_suffix('Z').or_else(|| time.strip_suffix("+00:00"))?;
-    let (seconds, fraction) = time.split_once('.').unwrap_or((time, ""));
-    (seconds.len() == 19).then(|| format!("{seconds}.{fraction:0<9}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_compare_whatever_their_digits() {
-        let (a, b) = (instant("2026-11-25T10:00:00.5Z"), instant("2026-11-25T10:00:00.123456789+00:00"));
-        assert!(a > b && b.is_some());
-        assert!(instant("2026-11-25T10:00:00Z") < b);
-        assert_eq!(instant("2026-11-25T11:00:00+01:00"), None);
+/// Whether the dependent service started after the first check that succeeded, by the engine's events: of the checks
+/// themselves a container remembers the last five only.
+async fn after_health(events: &mut Events, agent: &str, dependent: Option<&str>) -> Outcome {
+    let Some(dependent) = dependent else { return Outcome::value("not started") };
+    let (mut healthy, mut started) = (None, None);
+    // Both have happened; the stream may be a moment late.
+    let until = tokio::time::Instant::now() + Duration::from_secs(10);
+    while started.is_none() || healthy.is_none() {
+        match tokio::time::timeout_at(until, events.recv()).await {
+            Ok(Some(Ok(event))) if event.id == agent && event.what == "health_status: healthy" => {
+                healthy = healthy.or(Some(event.nanos));
+            }
+            Ok(Some(Ok(event))) if event.id == dependent && event.what == "start" => {
+                started = started.or(Some(event.nanos));
+            }
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(no))) => return Outcome::broken(no.why),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    match (healthy, started) {
+        (_, None) => Outcome::broken("the engine told of no start of the dependent service"),
+        (None, Some(_)) => Outcome::value("before any check succeeded"),
+        (Some(healthy), Some(started)) if started > healthy => Outcome::value("after"),
+        (Some(_), Some(_)) => Outcome::value("before"),
     }
 }
+
+type Events = tokio::sync::mpsc::UnboundedReceiver<Result<Happened, No>>;

@@ -17,14 +17,15 @@ use bollard::{
         NetworkDisconnectRequest, PortBinding, RestartPolicy, RestartPolicyNameEnum,
     },
     query_parameters::{
-        CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, KillContainerOptionsBuilder,
-        ListContainersOptionsBuilder, LogsOptionsBuilder, ResizeContainerTTYOptionsBuilder,
-        RestartContainerOptionsBuilder, StatsOptionsBuilder, StopContainerOptionsBuilder, TopOptionsBuilder,
-        UploadToContainerOptionsBuilder, WaitContainerOptions,
+        CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, EventsOptionsBuilder,
+        KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+        ResizeContainerTTYOptionsBuilder, RestartContainerOptionsBuilder, StatsOptionsBuilder,
+        StopContainerOptionsBuilder, TopOptionsBuilder, UploadToContainerOptionsBuilder, WaitContainerOptions,
     },
 };
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::{
     Docker, reason,
@@ -78,6 +79,17 @@ pub struct ExecAsk {
     pub workdir: Option<String>,
     /// With a terminal.
     pub tty: bool,
+}
+
+/// An event of the engine's.
+#[derive(Clone, Debug)]
+pub struct Happened {
+    /// Container.
+    pub id: String,
+    /// `start`, `health_status: healthy`.
+    pub what: String,
+    /// When, by the engine's clock.
+    pub nanos: i64,
 }
 
 /// What was executed.
@@ -322,6 +334,41 @@ impl Docker {
         let ids: Vec<String> = found.into_iter().filter_map(|c| c.id).collect();
         ids.iter().for_each(|id| self.remember(id));
         Ok(ids)
+    }
+
+    /// What happens to containers with a label from now on, until the receiver is dropped: the events of these names,
+    /// and at last why there are no more, if the engine says so.
+    pub fn events(&self, label: &str, names: &[&str]) -> mpsc::UnboundedReceiver<Result<Happened, No>> {
+        let names = names.iter().map(|n| (*n).to_owned()).collect();
+        let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()]), ("event".to_owned(), names)]);
+        // The engine repeats what it remembers since then: nothing is lost before the stream is open.
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let options = EventsOptionsBuilder::default().since(&since.to_string()).filters(&filters).build();
+        let client = self.client().clone();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut stream = client.events(Some(options));
+            loop {
+                let next = tokio::select! {
+                    next = stream.next() => next,
+                    () = sender.closed() => return,
+                };
+                let told = match next {
+                    Some(Ok(event)) => Ok(Happened {
+                        id: event.actor.and_then(|a| a.id).unwrap_or_default(),
+                        what: event.action.unwrap_or_default(),
+                        nanos: event.time_nano.unwrap_or_default(),
+                    }),
+                    Some(Err(e)) => Err(No::of(&e)),
+                    None => Err(No { what: "no answer".to_owned(), why: "the engine ended its events".to_owned() }),
+                };
+                let over = told.is_err();
+                if sender.send(told).is_err() || over {
+                    return;
+                }
+            }
+        });
+        receiver
     }
 
     /// Where the engine's host has a volume.
