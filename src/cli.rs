@@ -58,6 +58,11 @@ pub enum Command {
         after_help = "Examples:\n  awf-probe egress --runtime runsc\n  awf-probe egress --runtime runsc --explain 'egress.link.gateway [awf-strict]' --from target/awf-probe\n\nExit codes: see `awf-probe --help`; 0 if R1, R3 and R4 hold under at least one model."
     )]
     Egress(EgressArgs),
+    /// What each runtime costs, beside a reference that is measured in the same rounds.
+    #[command(
+        after_help = "Examples:\n  awf-probe bench\n  awf-probe bench --runtime runsc --suite full --out bench\n  awf-probe bench --runtime runsc --only 'file.*' --precision 2 --budget 10m\n\nExit codes: 0 every comparison could be made, 3 some could not; see `awf-probe --help` for the others. A figure is no\nverdict: nothing here fails for being slow."
+    )]
+    Bench(BenchArgs),
     /// What changed between two runs: verdicts, and the versions that may be the cause.
     #[command(
         after_help = "Examples:\n  awf-probe diff old/report.json new/report.json\n  awf-probe diff old/journal.jsonl new --fail-on any --format markdown\n\nExit codes: 0 nothing that --fail-on names, 1 something, 2 usage, 4 unreadable journal."
@@ -218,6 +223,48 @@ pub struct EgressArgs {
     /// Which proxy enforces the domain list.
     #[arg(long, default_value = "squid", value_name = "PROXY")]
     pub proxy: ProxyEngine,
+}
+
+/// Which benches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Suite {
+    /// The life of a sandbox, its memory, and one bench of each kind inside.
+    Quick,
+    /// All of them.
+    Full,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// A runtime to compare, as Docker knows it or as AWF does; may be repeated. Default: every registered one. The
+    /// reference itself may be named, too.
+    #[arg(long = "runtime", value_name = "NAME")]
+    pub runtimes: Vec<String>,
+    /// The runtime to compare with.
+    #[arg(long, default_value = "runc", value_name = "NAME")]
+    pub reference: String,
+    /// Which benches.
+    #[arg(long, default_value = "quick", value_name = "SUITE")]
+    pub suite: Suite,
+    /// Only benches whose id matches; may be repeated.
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+    /// Without benches whose id matches; may be repeated.
+    #[arg(long, value_name = "GLOB")]
+    pub skip: Vec<String>,
+    /// How long the rounds may take. Default: 3m for the quick suite, 15m for the full one.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub budget: Option<Duration>,
+    /// A bench is through when half its interval is no more than this many percent of the ratio.
+    #[arg(long, default_value_t = 5.0, value_name = "PERCENT", value_parser = percent)]
+    pub precision: f32,
+    /// text, markdown or json.
+    #[arg(long, default_value = "text", value_name = "FORMAT")]
+    pub format: String,
+    /// Write bench.json and bench.md there.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// Arguments of `list`.
@@ -412,6 +459,12 @@ pub struct CleanArgs {
     /// The probe images too.
     #[arg(long)]
     pub image: bool,
+}
+
+/// A percentage above 0, up to 100.
+fn percent(text: &str) -> Result<f32, String> {
+    let number: Option<f32> = text.trim_end_matches('%').parse().ok();
+    number.filter(|n| *n > 0.0 && *n <= 100.0).ok_or_else(|| "use a number above 0, up to 100".to_owned())
 }
 
 /// `90s`, `2m`, `1500ms`.

@@ -33,6 +33,7 @@ pub fn main() -> ExitCode {
         | Command::Coverage(_)
         | Command::Surprises(_)
         | Command::Judge(_)
+        | Command::Bench(_)
         | Command::Egress(_)
         | Command::Diff(_)
         | Command::Select(_)

@@ -86,6 +86,11 @@ impl Extra {
         }
     }
 
+    /// A tmpfs for the files of a bench.
+    pub fn bench() -> Self {
+        Self { tmpfs: vec![("/t/bench", "rw,exec,nosuid,nodev,mode=1777,size=64m")], ..Self::default() }
+    }
+
     /// A tmpfs larger than the memory limit of the sandbox that is compared.
     pub fn big_tmpfs() -> Self {
         Self { tmpfs: vec![("/t/big", "rw,mode=1777,size=256m")], ..Self::default() }

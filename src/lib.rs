@@ -3,6 +3,7 @@
 //! The library is the harness. `engine` and `lab` do everything that touches the world and write a journal;
 //! `record` and `judge` turn a journal and the catalogue into verdicts, and touch nothing.
 
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod engine;

@@ -44,6 +44,16 @@ fn a_bad_glob_is_usage_before_the_engine_is_asked() {
 }
 
 #[test]
+fn bench_refuses_what_it_cannot_do_before_the_engine_is_asked() {
+    fails(&probe(&["bench", "--suite", "huge"], NOWHERE), 2, &["quick", "full"]);
+    fails(&probe(&["bench", "--precision", "0"], NOWHERE), 2, &["above 0"]);
+    fails(&probe(&["bench", "--budget", "soon"], NOWHERE), 2, &["number and a unit"]);
+    fails(&probe(&["bench", "--format", "html"], NOWHERE), 2, &["text, markdown or json"]);
+    fails(&probe(&["bench", "--only", "fil.*"], NOWHERE), 2, &["no bench of the quick suite", "file.bind.open"]);
+    fails(&probe(&["bench"], NOWHERE), 4, &["/nonexistent/docker.sock", "scripts/setup"]);
+}
+
+#[test]
 fn an_unknown_capability_is_usage_and_names_the_nearest() {
     fails(&probe(&["explain", "seccomp.erno"], NOWHERE), 2, &["did you mean seccomp.errno?"]);
 }

@@ -3,6 +3,7 @@
 //! Everything here is pure. The catalogue is data under `capabilities/`, compiled in; what a measurement
 //! *means* is written there, not in the code of a probe.
 
+pub mod bench;
 mod capability;
 mod catalogue;
 mod claims;

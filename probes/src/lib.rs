@@ -6,6 +6,7 @@
 pub mod guest;
 pub mod wire;
 
+mod bench;
 mod bind;
 mod bridge;
 mod calls;
@@ -37,6 +38,7 @@ mod sys;
 mod tiny;
 mod tmpfs;
 
+pub use bench::{BENCHES, Bench, SLOWER};
 pub use bind::OVERLAYS;
 pub use calls::{Safe, names, number, safe};
 pub use cx::Cx;
@@ -96,7 +98,7 @@ pub fn all() -> impl Iterator<Item = &'static Probe> {
     FAMILIES.iter().flat_map(|(_, probes)| probes.iter())
 }
 
-/// The probe with this id.
+/// The probe with this id; benches are one probe, which belongs to no family.
 pub fn find(id: &str) -> Option<&'static Probe> {
-    all().find(|p| p.id == id)
+    all().find(|p| p.id == id).or((id == bench::PROBE.id).then_some(&bench::PROBE))
 }

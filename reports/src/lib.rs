@@ -3,6 +3,7 @@
 //! Everything here is a pure function of a matrix and the catalogue. Texts of a matrix come from sandboxes that may be
 //! hostile, or from a file someone sent: each format neutralises them for its own reader.
 
+pub mod bench;
 mod diff;
 pub mod docs;
 mod format;

@@ -1,5 +1,6 @@
 //! What readers rely on: widths, colours, round trips, and that hostile text stays text.
 
+mod bench;
 mod diff;
 mod fixtures;
 mod html;

@@ -12,6 +12,7 @@ use crate::{
 
 pub mod auto;
 pub mod baseline;
+pub mod bench;
 pub mod ci_matrix;
 pub mod clean;
 pub mod coverage;
@@ -37,6 +38,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Coverage(args) => coverage::run(&args),
         Command::Surprises(args) => surprises::run(&args),
         Command::Judge(args) => judge::run(args).await,
+        Command::Bench(args) => bench::run(args).await,
         Command::Egress(args) => egress::run(args).await,
         Command::Diff(args) => diff::run(&args),
         Command::Auto(args) => auto::run(args).await,

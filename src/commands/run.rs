@@ -366,7 +366,7 @@ async fn driven(cx: &Cx, runtime: &str, name: &str) {
 }
 
 /// Removes everything with the run's label, lets the helper undo its rules, and compares the host with before.
-async fn clean_up(
+pub(crate) async fn clean_up(
     docker: &Docker,
     run: &str,
     image: &Image,
@@ -430,7 +430,7 @@ pub fn common(run: &str, image: &Image, resolver: std::net::Ipv4Addr) -> Common 
     }
 }
 
-async fn interrupted() {
+pub(crate) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return std::future::pending().await;

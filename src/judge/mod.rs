@@ -1,7 +1,8 @@
 //! From observations to verdicts. A pure function of a journal and the catalogue.
 
 use awf_probe_matrix::{
-    Capability, Catalogue, Cell, Coverage, Matrix, Model, Product, Scope, Sighting, Verdict, assess,
+    Capability, Catalogue, Cell, Coverage, IsolationClass, Matrix, Model, Product, RuntimeRow, Scope, Sighting,
+    Verdict, assess,
 };
 
 use crate::{
@@ -12,6 +13,19 @@ use crate::{
 mod conditions;
 mod egress;
 mod identity;
+
+/// How far a runtime's sandboxes are from the host's kernel, or why its identity is not proved.
+pub fn identity(record: &Record, row: &RuntimeRow, products: &[Product]) -> Result<IsolationClass, String> {
+    if let Some(why) = identity::unusable(record, &row.name) {
+        return Err(format!("it does not start: {why}"));
+    }
+    let identity = identity::of(record, row, products);
+    match (identity.unproved, identity.class) {
+        (Some(why), _) => Err(format!("identity not proved: {why}")),
+        (None, Some(class)) => Ok(class),
+        (None, None) => Err("identity not proved".to_owned()),
+    }
+}
 
 /// Judges a whole journal.
 pub fn judge(events: &[Event], catalogue: &Catalogue, models: &[Model], products: &[Product]) -> Matrix {

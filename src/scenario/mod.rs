@@ -40,6 +40,7 @@ pub mod health;
 pub mod joined;
 pub mod life;
 pub mod lifecycle;
+pub mod figure;
 pub mod netns;
 mod privilege;
 pub mod propagation;
@@ -210,6 +211,7 @@ pub struct Agent {
     /// What its first task calls itself.
     comm: String,
     batches: u64,
+    behind: bool,
 }
 
 /// How a batch came to its end.
@@ -274,6 +276,7 @@ impl Agent {
             address,
             comm: comm.clone(),
             batches: 0,
+            behind: false,
         };
         agent.observe("engine", "comm", Outcome::value(&comm));
         let (role, asked) = (role.to_owned(), also_under.unwrap_or(runtime).to_owned());

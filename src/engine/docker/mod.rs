@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::error::Error;
 
 pub mod drive;
+pub mod exec;
 pub mod image;
 pub mod objects;
 pub mod sandbox;
@@ -47,6 +48,8 @@ pub struct Info {
     pub host: awf_probe_matrix::Host,
     /// Registered runtimes.
     pub runtimes: BTreeMap<String, Registered>,
+    /// Storage driver, and the folder it stores in.
+    pub storage: (String, String),
 }
 
 impl Docker {
@@ -80,6 +83,7 @@ impl Docker {
         let what = "describe itself";
         let info = within("info", 20, self.client.info()).await?.map_err(|e| Error::engine(what, &reason(&e)))?;
         let text = |t: Option<String>| t.unwrap_or_default();
+        let storage = (text(info.driver), text(info.docker_root_dir));
         let host = awf_probe_matrix::Host {
             kernel: text(info.kernel_version),
             os: text(info.operating_system),
@@ -97,7 +101,7 @@ impl Docker {
         let runtimes = info.runtimes.unwrap_or_default().into_iter().map(|(name, r)| {
             (name, Registered { path: r.path.unwrap_or_default(), args: r.runtime_args.unwrap_or_default() })
         });
-        Ok(Info { host, runtimes: runtimes.collect() })
+        Ok(Info { host, runtimes: runtimes.collect(), storage })
     }
 
     /// Ids of all containers created through this connection, also of those whose start failed.

@@ -100,6 +100,10 @@ pub struct Sandbox {
     input: Input,
     lines: mpsc::Receiver<Vec<u8>>,
     stderr: Tail,
+    /// How long the creation alone took.
+    pub made: Duration,
+    /// When the start was asked for.
+    pub begun: Instant,
     /// How long create and start took together.
     pub create: Duration,
     /// How long the start alone took.
@@ -153,13 +157,14 @@ impl Docker {
         };
         let created = within("creating a container", 60, create).await.map_err(|e| ("create", e))?;
         let id = created.map_err(|e| fail("create", "create", &e))?.id;
+        let made = begun.elapsed();
         self.remember(&id);
         let equipped = match equipment {
             Some(toolbox) => self.equip(&id, toolbox, spec.toolbox == Toolbox::Root).await.map_err(|e| ("create", e)),
             None => Ok(()),
         };
         let result = match equipped {
-            Ok(()) => self.attach_and_start(&id, &how, begun).await,
+            Ok(()) => self.attach_and_start(&id, &how, begun, made).await,
             Err(e) => Err(e),
         };
         if result.is_err() {
@@ -173,6 +178,7 @@ impl Docker {
         id: &str,
         how: &Start<'_>,
         begun: Instant,
+        made: Duration,
     ) -> Result<Sandbox, (&'static str, Error)> {
         let refused = |stage, what: &str, e: &bollard::errors::Error| {
             (stage, Error::engine(format!("{what} a container under {:?}", how.runtime), &reason(e)))
@@ -204,6 +210,8 @@ impl Docker {
             input: attached.input,
             lines,
             stderr,
+            made,
+            begun: starting,
             create: begun.elapsed(),
             start: starting.elapsed(),
         })

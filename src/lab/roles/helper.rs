@@ -144,6 +144,12 @@ impl Role for Helper {
                 }
                 Ok(Answer::Orphans { processes: procs::mentioning(&ids), cgroups: procs::cgroups(&ids) })
             }
+            Ask::Memory { id } => {
+                if id.len() < 12 {
+                    bail!("container id {id:?} is too short to be told apart")
+                }
+                Ok(Answer::Memory { processes: procs::memory(&id)? })
+            }
             Ask::Sandbox { pid, comm } => Ok(Answer::Sandbox {
                 tasks: procs::find_comm(&comm).len(),
                 chain: procs::chain(pid),

@@ -81,6 +81,39 @@ pub(super) fn mentioning(ids: &[String]) -> Vec<Process> {
     pids().into_iter().filter(|pid| *pid != me).filter(mentions).filter(alive).filter_map(read).collect()
 }
 
+/// Comm and proportional set size, in KiB, of every process that names the container or descends from one that does.
+pub(super) fn memory(id: &str) -> anyhow::Result<Vec<(String, u64)>> {
+    let mut pids: Vec<i32> = mentioning(&[id.to_owned()]).iter().map(|p| p.pid).collect();
+    // A process of a sandbox may name it neither in its command line nor in its cgroup.
+    let all = self::pids();
+    loop {
+        let more: Vec<i32> = all
+            .iter()
+            .filter(|pid| !pids.contains(pid) && parent(**pid).is_some_and(|p| pids.contains(&p)))
+            .copied()
+            .collect();
+        if more.is_empty() {
+            break;
+        }
+        pids.extend(more);
+    }
+    let mut found = Vec::new();
+    for pid in pids {
+        let path = format!("/proc/{pid}/smaps_rollup");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            // Gone since it was listed.
+            Err(_) if read(pid).is_none() => continue,
+            Err(e) => return Err(e).context(path),
+        };
+        let pss = text.lines().find_map(|l| l.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse().ok());
+        let pss = pss.with_context(|| format!("{path} has no Pss"))?;
+        let comm = read(pid).map(|p| p.comm).unwrap_or_default();
+        found.push((comm, pss));
+    }
+    Ok(found)
+}
+
 /// Cgroup directories whose name holds the container's id. Our own view of the tree may be cut down to our own
 /// cgroup, so init's view and a bind mount of the host's come first.
 pub(super) fn cgroups(ids: &[String]) -> Vec<String> {

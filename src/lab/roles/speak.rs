@@ -61,6 +61,11 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, head: &Head, h
             format!("HTTP/1.1 302 Found\r\nLocation: http://{host}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         return finish(stream, reply.as_bytes()).await;
     }
+    // Something large, for who measures how fast it comes.
+    let bytes = head.target.strip_prefix("/bytes/").and_then(|n| n.parse::<u64>().ok());
+    if let Some(bytes) = bytes.filter(|n| *n <= MOST_BYTES && head.method == "GET") {
+        return pour(stream, bytes).await;
+    }
     let mut reply = format!(
         "HTTP/1.1 200 OK\r\nServer: awf-witness\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         text.len()
@@ -69,6 +74,28 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, head: &Head, h
         reply.push_str(&text);
     }
     finish(stream, reply.as_bytes()).await;
+}
+
+/// So many bytes that say nothing.
+async fn pour<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, bytes: u64) {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nServer: awf-witness\r\nContent-Type: application/octet-stream\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n"
+    );
+    let block = vec![b'.'; 64 * 1024];
+    let sent = timeout(IDLE, async {
+        stream.write_all(head.as_bytes()).await?;
+        let mut left = bytes as usize;
+        while left > 0 {
+            let part = left.min(block.len());
+            stream.write_all(&block[..part]).await?;
+            left -= part;
+        }
+        std::io::Result::Ok(())
+    })
+    .await;
+    if matches!(sent, Ok(Ok(()))) {
+        finish(stream, b"").await;
+    }
 }
 
 fn is_host(byte: u8) -> bool {
@@ -123,5 +150,7 @@ pub(super) const IDLE: Duration = Duration::from_secs(20);
 const LINGER: Duration = Duration::from_millis(500);
 /// Longest request head.
 const HEAD: usize = 16_384;
+/// Most that is poured out for one request.
+const MOST_BYTES: u64 = 64 << 20;
 /// Most that one connection echoes.
 const ECHO: usize = 1 << 20;

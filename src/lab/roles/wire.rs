@@ -121,6 +121,11 @@ pub enum Ask {
         /// Full container ids.
         ids: Vec<String>,
     },
+    /// Helper. Memory of every host process that is there because of a container.
+    Memory {
+        /// Full container id.
+        id: String,
+    },
     /// Helper. Undo everything it made, as at the end of its input, and go on answering.
     Undo,
     /// Helper. Remove the links of runs without a helper, and the rules and routes of runs whose bridges and links are
@@ -363,6 +368,11 @@ pub enum Answer {
         processes: Vec<Process>,
         /// Cgroup directories that are left.
         cgroups: Vec<String>,
+    },
+    /// Of `Memory`.
+    Memory {
+        /// Comm of each process, and its proportional set size in KiB.
+        processes: Vec<(String, u64)>,
     },
     /// Of `Doors`.
     Doors {

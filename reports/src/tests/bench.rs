@@ -1,0 +1,129 @@
+//! What `bench` prints: no figure without its reference, no line too wide, hostile text stays text.
+
+use awf_probe_matrix::{
+    IsolationClass,
+    bench::{Bench, Figures, Round, Subject},
+};
+use unicode_width::UnicodeWidthStr;
+
+use super::{HOSTILE, golden};
+use crate::bench::{FindingV1, document, json, markdown, read, schema, table};
+
+/// Twelve rounds of two visits around this cost.
+fn rounds(cost: f64) -> Vec<Round> {
+    (0..12)
+        .map(|r| (0..2).map(|v| (0..5).map(|s| cost * (1.0 + 0.001 * f64::from(r + 3 * v + s))).collect()).collect())
+        .collect()
+}
+
+fn subject(name: &str, class: IsolationClass) -> Subject {
+    Subject {
+        name: name.to_owned(),
+        version: format!("{name} version 1"),
+        command: format!("/usr/bin/{name}"),
+        sha256: "0".repeat(64),
+        class: Some(class),
+        clock: Some(1.01),
+        unusable: None,
+    }
+}
+
+fn bench() -> Bench {
+    let figures = |id: &str, unit, reference: f64, candidate: f64| Figures {
+        id: id.to_owned(),
+        title: format!("title of {id}"),
+        how: "a call".to_owned(),
+        unit,
+        reference: rounds(reference),
+        // The same figures in another order.
+        twin: rounds(reference).into_iter().rev().collect(),
+        candidates: vec![rounds(candidate)],
+        missing: vec![],
+    };
+    Bench {
+        version: "0.1.0".to_owned(),
+        started: "2026-11-25T05:00:00Z".to_owned(),
+        seconds: 61.5,
+        suite: "quick".to_owned(),
+        budget: 60,
+        precision: 0.05,
+        machine: vec![
+            ("processor".to_owned(), "a processor".to_owned()),
+            ("load at the start".to_owned(), "0.1".to_owned()),
+        ],
+        reference: subject("runc", IsolationClass::SharedKernel),
+        candidates: vec![subject("other", IsolationClass::UserSpaceKernel)],
+        benches: vec![
+            figures("lifecycle.start", "ns", 180e6, 260e6),
+            figures("syscall.getppid", "ns", 80.0, 950.0),
+            figures("file.bind.open", "ns", 2100.0, 2100.0),
+            figures("memory.idle", "bytes", 9e6, 60e6),
+        ],
+    }
+}
+
+#[test]
+fn a_ratio_stands_beside_its_reference_and_its_noise() {
+    let d = document(&bench());
+    let found: Vec<FindingV1> = d.benches.iter().map(|b| b.candidates[0].finding).collect();
+    assert_eq!(found, [FindingV1::More, FindingV1::More, FindingV1::NoDifference, FindingV1::More]);
+    assert!(d.benches.iter().all(|b| b.noise.as_ref().is_some_and(|n| n.finding == FindingV1::NoDifference)));
+    for text in [table(&d, 160), markdown(&d)] {
+        for words in ["180 ms", "261 ms", "× 1.44 [", "no difference 1.00 [", "8.6", "MiB", "user-space-kernel", "A/A"]
+        {
+            assert!(text.contains(words), "{words:?} is not in:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_told_is_said_so() {
+    let mut few = bench();
+    few.benches[0].candidates[0].truncate(5);
+    few.candidates[0].clock = Some(2.0);
+    few.benches[3].candidates[0].clear();
+    few.benches[3].missing = vec![("other".to_owned(), "EPERM: no".to_owned())];
+    let d = document(&few);
+    let untold = |at: usize| d.benches[at].candidates[0].untold.clone().unwrap_or_default();
+    assert!(untold(0).contains("5 rounds, 8 are needed") && untold(1).contains("clock") && untold(3).contains("EPERM"));
+    assert!(d.benches.iter().all(|b| b.candidates[0].finding == FindingV1::Untold));
+}
+
+#[test]
+fn no_line_is_too_wide_and_hostile_text_stays_text() {
+    let mut hostile = bench();
+    hostile.candidates[0].name = HOSTILE.to_owned();
+    hostile.candidates[0].version = HOSTILE.to_owned();
+    hostile.candidates[0].unusable = Some(HOSTILE.to_owned());
+    let d = document(&hostile);
+    for width in [60, 80, 120, 200] {
+        for line in table(&d, width).lines() {
+            assert!(line.width() <= width, "{width}: {} columns: {line:?}", line.width());
+        }
+    }
+    let bad = |c: &char| (c.is_control() && *c != '\n') || "\u{202e}\u{2066}\u{feff}\u{2028}".contains(*c);
+    for text in [table(&d, 120), markdown(&d)] {
+        assert_eq!(text.chars().find(bad), None, "{text}");
+    }
+    for line in markdown(&d).lines() {
+        assert_eq!(line.matches('`').count() % 2, 0, "{line}");
+        assert!(!line.split('`').step_by(2).any(|outside| outside.contains('<')), "{line}");
+    }
+}
+
+#[test]
+fn it_is_read_back_and_has_a_schema() {
+    let d = document(&bench());
+    assert_eq!(read(&json(&d).unwrap()).unwrap(), d);
+    assert!(read(&json(&d).unwrap().replace("bench-v1", "bench-v2")).is_err());
+    golden("schema/bench-v1.schema.json", &(serde_json::to_string_pretty(&schema()).unwrap() + "\n"));
+}
+
+#[test]
+fn without_candidates_the_reference_stands_beside_itself() {
+    let mut alone = bench();
+    alone.candidates.clear();
+    alone.benches.iter_mut().for_each(|b| b.candidates.clear());
+    let d = document(&alone);
+    assert!(table(&d, 120).contains("runc against itself") && markdown(&d).contains("`runc` against itself"));
+}

@@ -1,0 +1,79 @@
+//! What is measured from outside a sandbox: its life, and the memory it takes.
+
+use std::time::{Duration, Instant};
+
+use awf_probe_probes::wire::Say;
+
+use crate::{
+    engine::docker::sandbox::{Line, Start},
+    lab::roles::wire::{Answer, Ask},
+    scenario::Cx,
+    specs::Spec,
+};
+
+/// Id, title, how.
+pub const HOST_BENCHES: &[(&str, &str, &str)] = &[
+    ("lifecycle.create", "create a container", "the engine's create, without network"),
+    ("lifecycle.start", "start a container", "the engine's start, until it answers"),
+    (
+        "lifecycle.first-instruction",
+        "start to first instruction",
+        "from asking the engine to start until the first line of the program arrives",
+    ),
+    ("lifecycle.exec", "exec in a container", "the engine's exec of a program that writes a line, until it has ended"),
+    ("lifecycle.remove", "remove a running container", "the engine's forced removal, until it answers"),
+    (
+        "memory.idle",
+        "memory of an idle sandbox",
+        "proportional set size of every host process that is there because of it, the shim included",
+    ),
+];
+
+/// The id of the bench whose unit is bytes.
+pub(super) const MEMORY: &str = "memory.idle";
+
+/// One life of a container: nanoseconds of each part, in the order of [`HOST_BENCHES`]; or what part failed, and why.
+pub(super) async fn life(cx: &Cx, runtime: &str) -> Result<[f64; 5], (&'static str, String)> {
+    let spec = Spec::plain("bench");
+    let how = Start { runtime, args: &["guest"], role: "agent", host_pid: false, also: vec![], aliases: vec![] };
+    let started = cx.docker.start(&cx.common, &spec, how).await;
+    let mut sandbox = started.map_err(|(stage, e)| (if stage == "create" { CREATE } else { START }, e.to_string()))?;
+    let greeted = match sandbox.line(Duration::from_secs(30)).await {
+        Line::Text(line) => match serde_json::from_slice::<Say>(&line) {
+            Ok(Say::Hello { .. }) => Ok(sandbox.begun.elapsed()),
+            Ok(_) | Err(_) => Err("its first line is not the guest's greeting".to_owned()),
+        },
+        Line::End => Err(format!("the guest did not greet: {}", sandbox.stderr())),
+        Line::Late => Err("the guest did not greet within 30 s".to_owned()),
+    };
+    let exec = match greeted {
+        Ok(_) => cx.docker.exec(&sandbox.id, &["/awf-probe", "guest"]).await.map_err(|e| e.to_string()),
+        Err(_) => Ok((Duration::ZERO, vec![])),
+    };
+    let (made, start) = (sandbox.made, sandbox.start);
+    let removing = Instant::now();
+    sandbox.remove(60).await.map_err(|e| ("lifecycle.remove", e.to_string()))?;
+    let remove = removing.elapsed();
+    let first = greeted.map_err(|why| (START, why))?;
+    let (exec, said) = exec.map_err(|why| (EXEC, why))?;
+    if !String::from_utf8_lossy(&said).contains("\"hello\"") {
+        return Err((EXEC, format!("the program did not write its line: {}", String::from_utf8_lossy(&said).trim())));
+    }
+    Ok([made, start, first, exec, remove].map(|d| d.as_nanos() as f64))
+}
+
+const CREATE: &str = "lifecycle.create";
+const START: &str = "lifecycle.start";
+const EXEC: &str = "lifecycle.exec";
+
+/// Bytes of memory that a sandbox takes.
+pub(super) async fn memory(cx: &Cx, id: &str) -> Result<f64, String> {
+    match cx.helper.ask(Ask::Memory { id: id.to_owned() }).await {
+        Ok(Answer::Memory { processes }) if !processes.is_empty() => {
+            Ok(processes.iter().map(|(_, kib)| *kib as f64 * 1024.0).sum())
+        }
+        Ok(Answer::Memory { .. }) => Err("no host process of it was found".to_owned()),
+        Ok(other) => Err(format!("the helper answered {other:?}")),
+        Err(e) => Err(e.to_string()),
+    }
+}
