@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use awf_probe_probes::wire::Say;
 
 use crate::{
-    engine::docker::sandbox::{Line, Start},
+    engine::docker::{
+        drive::{ExecAsk, Execed},
+        sandbox::{Line, Start},
+    },
     lab::roles::wire::{Answer, Ask},
     scenario::Cx,
     specs::Spec,
@@ -47,19 +50,22 @@ pub(super) async fn life(cx: &Cx, runtime: &str) -> Result<[f64; 5], (&'static s
         Line::Late => Err("the guest did not greet within 30 s".to_owned()),
     };
     let exec = match greeted {
-        Ok(_) => cx.docker.exec(&sandbox.id, &["/awf-probe", "guest"]).await.map_err(|e| e.to_string()),
-        Err(_) => Ok((Duration::ZERO, vec![])),
+        Ok(_) => {
+            let what = ExecAsk { cmd: vec!["/awf-probe".to_owned(), "guest".to_owned()], ..ExecAsk::default() };
+            cx.docker.exec(&sandbox.id, &what).await.map_err(|e| e.to_string())
+        }
+        Err(_) => Ok(Execed::default()),
     };
     let (made, start) = (sandbox.made, sandbox.start);
     let removing = Instant::now();
     sandbox.remove(60).await.map_err(|e| ("lifecycle.remove", e.to_string()))?;
     let remove = removing.elapsed();
     let first = greeted.map_err(|why| (START, why))?;
-    let (exec, said) = exec.map_err(|why| (EXEC, why))?;
-    if !String::from_utf8_lossy(&said).contains("\"hello\"") {
-        return Err((EXEC, format!("the program did not write its line: {}", String::from_utf8_lossy(&said).trim())));
+    let exec = exec.map_err(|why| (EXEC, why))?;
+    if !exec.out.contains("\"hello\"") {
+        return Err((EXEC, format!("the program did not write its line: {}{}", exec.out.trim(), exec.err.trim())));
     }
-    Ok([made, start, first, exec, remove].map(|d| d.as_nanos() as f64))
+    Ok([made, start, first, exec.took, remove].map(|d| d.as_nanos() as f64))
 }
 
 const CREATE: &str = "lifecycle.create";

@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 use crate::error::Error;
 
 pub mod drive;
-pub mod exec;
 pub mod image;
 pub mod objects;
 pub mod sandbox;
