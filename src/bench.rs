@@ -65,7 +65,8 @@ pub struct Settings {
 pub async fn measure(docker: &Docker, info: &Info, settings: &Settings, data: &Data) -> Result<Bench, Error> {
     let begun = Instant::now();
     let run = crate::random_hex(4);
-    for removed in clean::dead_runs(docker).await? {
+    let dead = clean::dead_runs(docker).await?;
+    for removed in &dead.names {
         note(&format!("removed what an earlier run left: {removed}"));
     }
     let image = docker.ensure_image(&Executable::own()?).await?;
@@ -87,7 +88,7 @@ pub async fn measure(docker: &Docker, info: &Info, settings: &Settings, data: &D
     machine.push(("load at the start".to_owned(), machine::load()));
     let ground = OnceCell::new();
     let outcome = tokio::select! {
-        outcome = stages(docker, info, settings, data, &rows, &sink, &run, &image, &ground) => outcome,
+        outcome = stages(docker, info, settings, data, &rows, &sink, &run, &image, &dead.ids, &ground) => outcome,
         () = sink.alarmed() => Err(Error::Lab {
             why: "a frame of the lab was seen on a link where none belongs; the run was stopped at once".to_owned(),
         }),
@@ -126,11 +127,12 @@ async fn stages(
     sink: &Sink,
     run: &str,
     image: &Image,
+    dead: &[String],
     ground: &OnceCell<lab::Ground>,
 ) -> Result<Measured, Error> {
     let helper_runtime = reference(info);
     let draft = common(run, image, std::net::Ipv4Addr::UNSPECIFIED);
-    let ground = ground.get_or_try_init(|| lab::survey(docker, &draft, &helper_runtime, true, sink)).await?;
+    let ground = ground.get_or_try_init(|| lab::survey(docker, &draft, &helper_runtime, true, dead, sink)).await?;
     let common = common(run, image, ground.layout.approved());
     docker.make_volume(run, &common.volume).await?;
     let (sender, handle) = LabHandle::new();
