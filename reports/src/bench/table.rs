@@ -57,6 +57,7 @@ pub fn table(d: &BenchV1, width: usize) -> String {
 }
 
 fn laid_out(header: &[&str], rows: Vec<Vec<String>>, width: usize) -> Vec<String> {
+    let longest = rows.iter().map(|r| r[0].chars().count()).max().unwrap_or(0) + 3;
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -69,12 +70,13 @@ fn laid_out(header: &[&str], rows: Vec<Vec<String>>, width: usize) -> Vec<String
         });
         table.add_row(cells.collect::<Vec<_>>());
     }
-    // The last column, of the outliers, gives way first.
+    // The last column, of the outliers, gives way first: an id that is broken cannot be copied.
+    let first = u16::try_from(longest.min(width / 3)).unwrap_or(u16::MAX);
     let wanted = header.len().saturating_sub(1);
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((if at == 0 { 2 } else { 1 }, 1));
         if at == 0 && wanted > 3 {
-            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(20)));
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(first)));
         }
     }
     table.lines().collect()

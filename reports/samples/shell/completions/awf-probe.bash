@@ -19,6 +19,9 @@ _awf__probe() {
             awf__probe,auto)
                 cmd="awf__probe__subcmd__auto"
                 ;;
+            awf__probe,bench)
+                cmd="awf__probe__subcmd__bench"
+                ;;
             awf__probe,ci-matrix)
                 cmd="awf__probe__subcmd__ci__subcmd__matrix"
                 ;;
@@ -69,6 +72,9 @@ _awf__probe() {
                 ;;
             awf__probe__subcmd__help,auto)
                 cmd="awf__probe__subcmd__help__subcmd__auto"
+                ;;
+            awf__probe__subcmd__help,bench)
+                cmd="awf__probe__subcmd__help__subcmd__bench"
                 ;;
             awf__probe__subcmd__help,ci-matrix)
                 cmd="awf__probe__subcmd__help__subcmd__ci__subcmd__matrix"
@@ -125,7 +131,7 @@ _awf__probe() {
 
     case "${cmd}" in
         awf__probe)
-            opts="-h -V --help --version run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help"
+            opts="-h -V --help --version run list explain coverage surprises judge egress bench diff select auto ci-matrix matrix doctor clean completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -163,6 +169,56 @@ _awf__probe() {
                     ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json awf-config registry compose" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        awf__subcmd__probe__subcmd__bench)
+            opts="-h -V --runtime --reference --suite --only --skip --budget --precision --format --out --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --runtime)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reference)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --suite)
+                    COMPREPLY=($(compgen -W "quick full" -- "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --skip)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --budget)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --precision)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)
@@ -333,7 +389,7 @@ _awf__probe() {
             return 0
             ;;
         awf__subcmd__probe__subcmd__help)
-            opts="run list explain coverage surprises judge egress diff select auto ci-matrix matrix doctor clean completions man help"
+            opts="run list explain coverage surprises judge egress bench diff select auto ci-matrix matrix doctor clean completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -347,6 +403,20 @@ _awf__probe() {
             return 0
             ;;
         awf__subcmd__probe__subcmd__help__subcmd__auto)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        awf__subcmd__probe__subcmd__help__subcmd__bench)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -121,6 +121,24 @@ builtin\:"The built-in one"))' \
 '--version[Print version]' \
 && ret=0
 ;;
+(bench)
+_arguments "${_arguments_options[@]}" : \
+'*--runtime=[A runtime to compare, as Docker knows it or as AWF does; may be repeated. Default\: every registered one. The reference itself may be named, too]:NAME:_default' \
+'--reference=[The runtime to compare with]:NAME:_default' \
+'--suite=[Which benches]:SUITE:((quick\:"The life of a sandbox, its memory, and one bench of each kind inside"
+full\:"All of them"))' \
+'*--only=[Only benches whose id matches; may be repeated]:GLOB:_default' \
+'*--skip=[Without benches whose id matches; may be repeated]:GLOB:_default' \
+'--budget=[How long the rounds may take. Default\: 3m for the quick suite, 15m for the full one]:DURATION:_default' \
+'--precision=[A bench is through when half its interval is no more than this many percent of the ratio]:PERCENT:_default' \
+'--format=[text, markdown or json]:FORMAT:_default' \
+'--out=[Write bench.json and bench.md there]:DIR:_files' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+'-V[Print version]' \
+'--version[Print version]' \
+&& ret=0
+;;
 (diff)
 _arguments "${_arguments_options[@]}" : \
 '--fail-on=[What makes the exit code 1]:WHAT:((regressions\:"Anything worse than before\: what fails now and did not, and what held and is gone or cannot be told any more"
@@ -270,6 +288,10 @@ _arguments "${_arguments_options[@]}" : \
 _arguments "${_arguments_options[@]}" : \
 && ret=0
 ;;
+(bench)
+_arguments "${_arguments_options[@]}" : \
+&& ret=0
+;;
 (diff)
 _arguments "${_arguments_options[@]}" : \
 && ret=0
@@ -329,6 +351,7 @@ _awf-probe_commands() {
 'surprises:The cells that came out otherwise than source code, documentation and issue threads claim' \
 'judge:Judge a journal again, without an engine' \
 'egress:Try every way out under every enforcement model, and show who gets out and how' \
+'bench:What each runtime costs, beside a reference that is measured in the same rounds' \
 'diff:What changed between two runs\: verdicts, and the versions that may be the cause' \
 'select:From reports to the runtime AWF should use, with reasons, or a refusal' \
 'auto:Select from what is known of this host, and measure only what no valid report is there for' \
@@ -346,6 +369,11 @@ _awf-probe_commands() {
 _awf-probe__subcmd__auto_commands() {
     local commands; commands=()
     _describe -t commands 'awf-probe auto commands' commands "$@"
+}
+(( $+functions[_awf-probe__subcmd__bench_commands] )) ||
+_awf-probe__subcmd__bench_commands() {
+    local commands; commands=()
+    _describe -t commands 'awf-probe bench commands' commands "$@"
 }
 (( $+functions[_awf-probe__subcmd__ci-matrix_commands] )) ||
 _awf-probe__subcmd__ci-matrix_commands() {
@@ -397,6 +425,7 @@ _awf-probe__subcmd__help_commands() {
 'surprises:The cells that came out otherwise than source code, documentation and issue threads claim' \
 'judge:Judge a journal again, without an engine' \
 'egress:Try every way out under every enforcement model, and show who gets out and how' \
+'bench:What each runtime costs, beside a reference that is measured in the same rounds' \
 'diff:What changed between two runs\: verdicts, and the versions that may be the cause' \
 'select:From reports to the runtime AWF should use, with reasons, or a refusal' \
 'auto:Select from what is known of this host, and measure only what no valid report is there for' \
@@ -414,6 +443,11 @@ _awf-probe__subcmd__help_commands() {
 _awf-probe__subcmd__help__subcmd__auto_commands() {
     local commands; commands=()
     _describe -t commands 'awf-probe help auto commands' commands "$@"
+}
+(( $+functions[_awf-probe__subcmd__help__subcmd__bench_commands] )) ||
+_awf-probe__subcmd__help__subcmd__bench_commands() {
+    local commands; commands=()
+    _describe -t commands 'awf-probe help bench commands' commands "$@"
 }
 (( $+functions[_awf-probe__subcmd__help__subcmd__ci-matrix_commands] )) ||
 _awf-probe__subcmd__help__subcmd__ci-matrix_commands() {
