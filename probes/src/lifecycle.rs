@@ -237,7 +237,7 @@ fn terminal(cx: &mut Cx) {
     terminal_now(cx);
     let before = size();
     // The size is that of the client, who tells it after the start. What it is in the end is reported either way.
-    let _ = sys::until(Duration::from_secs(3), || size().as_deref() == Some("33x77"));
+    let _ = sys::until(Duration::from_secs(20), || size().as_deref() == Some("33x77"));
     cx.fact("before", Outcome::value(before.unwrap_or_else(|| "none".to_owned())));
     cx.fact("size", Outcome::value(size().unwrap_or_else(|| "none".to_owned())));
 }

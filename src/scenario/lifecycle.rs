@@ -264,7 +264,7 @@ async fn terminal(case: &Case<'_>) {
                 case.saw("guest", "terminal", fact.outcome);
                 case.prove(&id).await;
                 case.engine("resize", done(case.cx.docker.resize(&id, 33, 77).await, "33 rows, 77 columns"));
-                case.relay(&mut sandbox, Duration::from_secs(10)).await;
+                case.relay(&mut sandbox, Duration::from_secs(40)).await;
             }
         }
     }
