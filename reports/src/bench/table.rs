@@ -14,7 +14,7 @@ pub fn table(d: &BenchV1, width: usize) -> String {
     pairs.extend(d.candidates.iter().map(|c| (clean(&c.name), introduced(c))));
     let subject = pairs.iter().map(|(s, _)| s.chars().count()).max().unwrap_or(0).min(width / 3) + 2;
     for (name, text) in &pairs {
-        out.extend(wrap(&pad(name, subject), text, subject, width, usize::MAX));
+        out.extend(wrap(&pad(&cut(name, subject - 2), subject), text, subject, width, usize::MAX));
     }
     out.push(String::new());
     out.extend(wrap("", LEGEND, 0, width, usize::MAX));

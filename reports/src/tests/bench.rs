@@ -69,7 +69,7 @@ fn a_ratio_stands_beside_its_reference_and_its_noise() {
     assert_eq!(found, [FindingV1::More, FindingV1::More, FindingV1::NoDifference, FindingV1::More]);
     assert!(d.benches.iter().all(|b| b.noise.as_ref().is_some_and(|n| n.finding == FindingV1::NoDifference)));
     for text in [table(&d, 160), markdown(&d)] {
-        for words in ["180 ms", "261 ms", "× 1.44 [", "no difference 1.00 [", "8.6", "MiB", "user-space-kernel", "A/A"]
+        for words in ["182 ms", "262 ms", "× 1.44 [", "no difference 1.00 [", "8.6", "MiB", "user-space-kernel", "A/A"]
         {
             assert!(text.contains(words), "{words:?} is not in:\n{text}");
         }
