@@ -23,7 +23,7 @@ use tokio::sync::OnceCell;
 use crate::{
     commands::{
         Data, clean,
-        run::{clean_up, common, interrupted, reference},
+        run::{clean_up, common, powers, reference, watched},
     },
     engine::docker::{
         Docker, Info,
@@ -33,8 +33,7 @@ use crate::{
     event::{Event, JOURNAL},
     fingerprint, inventory,
     journal::Sink,
-    judge,
-    lab::{self, roles::wire::Ask},
+    judge, lab,
     plan::Filter,
     progress::note,
     record::Record,
@@ -87,16 +86,8 @@ pub async fn measure(docker: &Docker, info: &Info, settings: &Settings, data: &D
     let mut machine = machine::facts(info);
     machine.push(("load at the start".to_owned(), machine::load()));
     let ground = OnceCell::new();
-    let outcome = tokio::select! {
-        outcome = stages(docker, info, settings, data, &rows, &sink, &run, &image, &dead.ids, &ground) => outcome,
-        () = sink.alarmed() => Err(Error::Lab {
-            why: "a frame of the lab was seen on a link where none belongs; the run was stopped at once".to_owned(),
-        }),
-        () = interrupted() => {
-            note("interrupted: removing the run's containers, networks, routes and rules");
-            Err(Error::Interrupted)
-        }
-    };
+    let work = stages(docker, info, settings, data, &rows, &sink, &run, &image, &dead.ids, &ground);
+    let outcome = watched(&sink, work).await;
     machine.push(("load at the end".to_owned(), machine::load()));
     clean_up(docker, &run, &image, ground.into_inner(), &sink).await.and(outcome).map(|measured| {
         let (reference, candidates, benches) = measured;
@@ -136,10 +127,7 @@ async fn stages(
     let common = common(run, image, ground.layout.approved());
     docker.make_volume(run, &common.volume).await?;
     let (sender, handle) = LabHandle::new();
-    let engine = match ground.helper().ask(Ask::Powers).await? {
-        lab::roles::wire::Answer::Powers { permitted } => permitted,
-        other => return Err(Error::Bug(format!("the helper answered {other:?}"))),
-    };
+    let engine = powers(ground).await?;
     let cx = Cx::new(
         docker.clone(),
         common.clone(),

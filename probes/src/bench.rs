@@ -154,8 +154,8 @@ pub const BENCHES: &[Bench] = &[
     plain("net.dns", "DNS lookup", "a UDP query to the lab's resolver and its answer", net::lookup),
 ];
 
-/// Facts of one visit: `begin`, then `samples` (nanoseconds of one operation each), `ops`, and `took` (nanoseconds from
-/// `begin` on). Who listens outside has a clock of its own, and compares.
+/// Facts of one visit: `begin` (the repetitions of a sample), then `samples` (nanoseconds of one operation each), and
+/// `took` (nanoseconds from `begin` on). Who listens outside has a clock of its own, and compares.
 fn visit(cx: &mut Cx) {
     let Some(bench) = BENCHES.iter().find(|b| b.id == cx.text("bench")) else {
         let why = format!("no bench is called {:?}", cx.text("bench"));

@@ -25,6 +25,7 @@ mod uring;
 
 pub use attempts::{ATTEMPTS, Attempt};
 pub use dns::Dns;
+pub(crate) use dns::question;
 pub use tamper::{TAMPERINGS, Tampering};
 
 pub(crate) const PROBES: &[Probe] = &[

@@ -44,6 +44,7 @@ pub use calls::{Safe, names, number, safe};
 pub use cx::Cx;
 pub use egress::{ATTEMPTS, Attempt, Dns, Payload, Sink, TAMPERINGS, Tampering};
 pub use netfilter::{MORE_RULES, RULES, Rule};
+pub use propagation::MOUNTED;
 
 /// The name of an errno, as facts have it.
 pub fn errno_name(number: i32) -> String {

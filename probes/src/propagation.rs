@@ -17,8 +17,8 @@ pub(crate) const PROBES: &[Probe] = &[
 /// The file in what is mounted.
 const MARK: &str = "awf-probe-mounted";
 
-/// Prefix of everything that is mounted.
-const OURS: &str = "awf-probe-on-";
+/// Prefix of the folder in which a scenario has things mounted: by it the guest knows what to unmount at its end.
+pub const MOUNTED: &str = "awf-probe-on-";
 
 fn folders(cx: &mut Cx) {
     let made = cx.texts("dirs").iter().try_for_each(fs::create_dir_all);
@@ -59,7 +59,7 @@ fn unmount(cx: &mut Cx) {
 /// Unmounts whatever a probe of this family has left mounted in this sandbox.
 pub(crate) fn undo() {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    for at in mounts.lines().filter_map(|l| l.split(' ').nth(4)).filter(|at| at.contains(OURS)) {
+    for at in mounts.lines().filter_map(|l| l.split(' ').nth(4)).filter(|at| at.contains(MOUNTED)) {
         let at = sys::c_path(at);
         // SAFETY: a valid C string. A failure leaves the mount to whoever removes the folder, who is told.
         unsafe { libc::umount2(at.as_ptr(), libc::MNT_DETACH) };

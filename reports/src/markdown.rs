@@ -83,7 +83,8 @@ fn reasons(reasons: &[Reason], full: bool) -> String {
     out
 }
 
-fn row(cells: &[String]) -> String {
+/// A line of a table.
+pub(crate) fn row(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 

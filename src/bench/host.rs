@@ -1,16 +1,14 @@
 //! What is measured from outside a sandbox: its life, and the memory it takes.
 
-use std::time::{Duration, Instant};
-
-use awf_probe_probes::wire::Say;
+use std::time::Instant;
 
 use crate::{
     engine::docker::{
         drive::{ExecAsk, Execed},
-        sandbox::{Line, Start},
+        sandbox::Start,
     },
     lab::roles::wire::{Answer, Ask},
-    scenario::Cx,
+    scenario::{Cx, greeting},
     specs::Spec,
 };
 
@@ -41,13 +39,9 @@ pub(super) async fn life(cx: &Cx, runtime: &str) -> Result<[f64; 5], (&'static s
     let how = Start { runtime, args: &["guest"], role: "agent", host_pid: false, also: vec![], aliases: vec![] };
     let started = cx.docker.start(&cx.common, &spec, how).await;
     let mut sandbox = started.map_err(|(stage, e)| (if stage == "create" { CREATE } else { START }, e.to_string()))?;
-    let greeted = match sandbox.line(Duration::from_secs(30)).await {
-        Line::Text(line) => match serde_json::from_slice::<Say>(&line) {
-            Ok(Say::Hello { .. }) => Ok(sandbox.begun.elapsed()),
-            Ok(_) | Err(_) => Err("its first line is not the guest's greeting".to_owned()),
-        },
-        Line::End => Err(format!("the guest did not greet: {}", sandbox.stderr())),
-        Line::Late => Err("the guest did not greet within 30 s".to_owned()),
+    let greeted = match greeting(&mut sandbox).await {
+        Some(greeted) => greeted.map(|()| sandbox.begun.elapsed()),
+        None => Err(format!("the guest did not greet: {}", sandbox.stderr())),
     };
     let exec = match greeted {
         Ok(_) => {

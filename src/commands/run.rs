@@ -179,16 +179,9 @@ async fn measure(
     });
     // Outlives an interruption: its helper must be told to undo what it made, not just be removed.
     let ground = OnceCell::new();
-    let outcome = tokio::select! {
-        outcome = stages(docker, info, plan, args, profile, sink, &run, &executable, &image, tools.as_ref(), &dead.ids, &ground) => outcome,
-        () = sink.alarmed() => Err(Error::Lab {
-            why: "a frame of the lab was seen on a link where none belongs; the run was stopped at once".to_owned(),
-        }),
-        () = interrupted() => {
-            note("interrupted: removing the run's containers, networks, routes and rules");
-            Err(Error::Interrupted)
-        }
-    };
+    let work =
+        stages(docker, info, plan, args, profile, sink, &run, &executable, &image, tools.as_ref(), &dead.ids, &ground);
+    let outcome = watched(sink, work).await;
     let cleaned = clean_up(docker, &run, &image, ground.into_inner(), sink).await;
     let complete = outcome.is_ok() && cleaned.is_ok();
     sink.emit(Event::RunFinished { elapsed_ms: millis(begun.elapsed()), complete, lines: 0 });
@@ -218,10 +211,7 @@ async fn stages(
     if let Some((reference, id)) = tools {
         common.toolbox = Some(Arc::new(docker.unpack_toolbox(run, reference, id, executable).await?));
     }
-    let engine = match ground.helper().ask(Ask::Powers).await? {
-        Answer::Powers { permitted } => permitted,
-        other => return Err(Error::Bug(format!("the helper answered {other:?}"))),
-    };
+    let engine = powers(ground).await?;
     let privilege = Privilege { engine, profile };
     with_lab(docker, info, plan, args, privilege, sink, image, ground, common, &helper_runtime).await
 }
@@ -430,7 +420,29 @@ pub fn common(run: &str, image: &Image, resolver: std::net::Ipv4Addr) -> Common 
     }
 }
 
-pub(crate) async fn interrupted() {
+/// Does the work until it is done, the user interrupts it, or a frame of the lab is seen where none belongs.
+pub(crate) async fn watched<T>(sink: &Sink, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::select! {
+        outcome = work => outcome,
+        () = sink.alarmed() => Err(Error::Lab {
+            why: "a frame of the lab was seen on a link where none belongs; the run was stopped at once".to_owned(),
+        }),
+        () = interrupted() => {
+            note("interrupted: removing the run's containers, networks, routes and rules");
+            Err(Error::Interrupted)
+        }
+    }
+}
+
+/// The set of capabilities the engine itself has: no container can be given more.
+pub(crate) async fn powers(ground: &lab::Ground) -> Result<u64, Error> {
+    match ground.helper().ask(Ask::Powers).await? {
+        Answer::Powers { permitted } => Ok(permitted),
+        other => Err(Error::Bug(format!("the helper answered {other:?}"))),
+    }
+}
+
+async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return std::future::pending().await;

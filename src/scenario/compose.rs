@@ -163,8 +163,13 @@ async fn project(case: &Case<'_>, tool: &Tool, form: &str, version: Option<&str>
     let mut events = cx.docker.events(&format!("com.docker.compose.project={project}"), &["start", "health_status"]);
     let up = compose(&["up", "-d"]).await;
     tell("up", outcome(&up, "three services"));
-    let there = services(case, &project).await;
-    tell("there", Outcome::value(there.len()));
+    let count = |services: &Result<HashMap<String, Value>, No>| match services {
+        Ok(services) => Outcome::value(services.len()),
+        Err(no) => Outcome::broken(no.why.clone()),
+    };
+    let there = services(cx, &project).await;
+    tell("there", count(&there));
+    let there = there.unwrap_or_default();
     if let Some(agent) = there.get("agent") {
         let id = text(agent, "/Id");
         case.prove(&id).await;
@@ -198,29 +203,25 @@ async fn project(case: &Case<'_>, tool: &Tool, form: &str, version: Option<&str>
         }
     }
     tell("down", outcome(&compose(&["down", "-t", "0"]).await, "down"));
-    let left = services(case, &project).await;
-    tell("left", Outcome::value(left.len()));
-    for container in left.values() {
+    let left = services(cx, &project).await;
+    tell("left", count(&left));
+    for container in left.unwrap_or_default().values() {
         case.remove(&text(container, "/Id")).await;
     }
 }
 
 /// The project's containers by service, as the engine has them.
-async fn services(case: &Case<'_>, project: &str) -> HashMap<String, Value> {
-    let ids = match case.cx.docker.labelled(&format!("com.docker.compose.project={project}")).await {
-        Ok(ids) => ids,
-        Err(no) => {
-            case.problem("compose", no.why);
-            return HashMap::new();
-        }
-    };
+async fn services(cx: &Cx, project: &str) -> Result<HashMap<String, Value>, No> {
     let mut found = HashMap::new();
-    for id in ids {
-        if let Ok(seen) = case.cx.docker.look(&id).await {
-            found.insert(text(&seen, "/Config/Labels/com.docker.compose.service"), seen);
+    for id in cx.docker.labelled(&format!("com.docker.compose.project={project}")).await? {
+        match cx.docker.look(&id).await {
+            Ok(seen) => drop(found.insert(text(&seen, "/Config/Labels/com.docker.compose.service"), seen)),
+            // Gone since it was listed.
+            Err(no) if no.what == "HTTP 404" => {}
+            Err(no) => return Err(no),
         }
     }
-    found
+    Ok(found)
 }
 
 /// What the tool's `wait` says of a service that is ended while it waits. It knows only what still runs, and cannot be

@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use awf_probe_matrix::Outcome;
-use awf_probe_probes::wire::{Ask, Batch, Say};
+use awf_probe_probes::wire::{Ask, Batch};
 
-use super::Agent;
-use crate::engine::docker::sandbox::Line;
+use super::{Agent, Told};
 
 /// What came of a visit.
 #[derive(Clone, Debug)]
@@ -39,39 +38,35 @@ impl Agent {
         let mut why = None;
         let mut counted = 0;
         loop {
-            match self.sandbox.line(until.saturating_duration_since(tokio::time::Instant::now())).await {
-                Line::Text(line) => match serde_json::from_slice::<Say>(&line) {
-                    Ok(Say::Fact { batch, fact }) if batch == self.batches => {
-                        counted += 1;
-                        let name = fact.name.rsplit('.').next().unwrap_or_default();
-                        match (name, &fact.outcome) {
-                            ("begin", Outcome::Value { value }) => {
-                                begun = Some(Instant::now());
-                                ops = value.parse().unwrap_or(0);
-                            }
-                            ("samples", Outcome::Value { value }) => {
-                                host = begun.map(|b: Instant| b.elapsed());
-                                samples = value.split(' ').filter_map(|s| s.parse::<f64>().ok()).collect();
-                            }
-                            ("took", Outcome::Value { value }) => {
-                                guest = value.parse().ok().map(Duration::from_nanos);
-                            }
-                            ("end", Outcome::Value { .. }) => {}
-                            (_, other) => why = Some(said(other)),
+            match self.told(until, limit).await {
+                Told::Fact(fact) => {
+                    counted += 1;
+                    let name = fact.name.rsplit('.').next().unwrap_or_default();
+                    match (name, &fact.outcome) {
+                        ("begin", Outcome::Value { value }) => {
+                            begun = Some(Instant::now());
+                            ops = value.parse().unwrap_or(0);
                         }
-                    }
-                    Ok(Say::Finished { batch, count }) if batch == self.batches => {
-                        self.behind = false;
-                        if count != counted {
-                            return Err(format!("the guest counted {count} facts, {counted} arrived"));
+                        ("samples", Outcome::Value { value }) => {
+                            host = begun.map(|b: Instant| b.elapsed());
+                            samples = value.split(' ').filter_map(|s| s.parse::<f64>().ok()).collect();
                         }
-                        break;
+                        ("took", Outcome::Value { value }) => {
+                            guest = value.parse().ok().map(Duration::from_nanos);
+                        }
+                        ("end", Outcome::Value { .. }) => {}
+                        (_, other) => why = Some(other.to_string()),
                     }
-                    Ok(_) => {}
-                    Err(e) => return Err(format!("the guest wrote a line that cannot be read: {e}")),
-                },
-                Line::End => return Err(format!("the sandbox ended: {}", self.epitaph().await.2)),
-                Line::Late => return Err(format!("the guest did not finish within {} s", limit.as_secs())),
+                }
+                Told::Finished(count) => {
+                    self.behind = false;
+                    if count != counted {
+                        return Err(format!("the guest counted {count} facts, {counted} arrived"));
+                    }
+                    break;
+                }
+                Told::End => return Err(format!("the sandbox ended: {}", self.epitaph().await.2)),
+                Told::Unclear(what) => return Err(what),
             }
         }
         let fine = samples.iter().all(|s| s.is_finite() && *s > 0.0);
@@ -82,17 +77,5 @@ impl Agent {
             }
             (None, ..) => Err("the guest told no figures".to_owned()),
         }
-    }
-}
-
-/// An outcome that is no figure, in words.
-fn said(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Allowed { detail } => detail.clone(),
-        Outcome::Refused { errno, detail } => format!("{errno} {detail}"),
-        Outcome::TimedOut { after_ms, detail } => format!("nothing within {after_ms} ms: {detail}"),
-        Outcome::Killed { signal, detail } => format!("killed by signal {signal}: {detail}"),
-        Outcome::Value { value } => value.clone(),
-        Outcome::Absent { why } | Outcome::Skipped { why } | Outcome::Broken { why } => why.clone(),
     }
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{
     Agent, BatchEnd, Cx, ask, drain,
-    netns::{FREE, LEGACY, LOOPBACK_PORT, NFT, dial, place, rules},
+    netns::{FREE, LOOPBACK_PORT, both, dial, place, rules},
 };
 use crate::specs::{Net, Spec, Toolbox};
 
@@ -28,7 +28,7 @@ pub async fn run(cx: &Cx, runtime: &str) {
     }
     let params = cx.params(Some(address));
     let dial = |label: &str, dst: u8| dial(cx, &params, label, dst);
-    let both = |when: &str| [dial(&format!("legacy.{when}"), LEGACY), dial(&format!("nft.{when}"), NFT)];
+    let both = |when: &str| both(cx, &params, when);
     let token = crate::random_hex(8);
     let local = |probe: &str, label: &str, port: u16| ask(probe, label, &params, json!({"port": port, "token": token}));
 

@@ -214,6 +214,29 @@ pub struct Agent {
     behind: bool,
 }
 
+/// What a guest says of the batch under way.
+enum Told {
+    Fact(Fact),
+    /// How many facts it has told.
+    Finished(u64),
+    /// Its output ended.
+    End,
+    /// Nothing in time, or nothing that can be read.
+    Unclear(String),
+}
+
+/// The guest's first line; `None` if its output ended instead.
+pub(crate) async fn greeting(sandbox: &mut Sandbox) -> Option<Result<(), String>> {
+    match sandbox.line(Duration::from_secs(30)).await {
+        Line::Text(line) => match serde_json::from_slice::<Say>(&line) {
+            Ok(Say::Hello { .. }) => Some(Ok(())),
+            Ok(_) | Err(_) => Some(Err("its first line is not the guest's greeting".to_owned())),
+        },
+        Line::End => None,
+        Line::Late => Some(Err("the guest did not greet within 30 s".to_owned())),
+    }
+}
+
 /// How a batch came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchEnd {
@@ -319,13 +342,25 @@ impl Agent {
     }
 
     async fn greeting(&mut self) -> Result<(), String> {
-        match self.sandbox.line(Duration::from_secs(30)).await {
-            Line::Text(line) => match serde_json::from_slice::<Say>(&line) {
-                Ok(Say::Hello { .. }) => Ok(()),
-                Ok(_) | Err(_) => Err("its first line is not the guest's greeting".to_owned()),
-            },
-            Line::End => Err(format!("the guest did not greet: {}", self.epitaph().await.2)),
-            Line::Late => Err("the guest did not greet within 30 s".to_owned()),
+        match greeting(&mut self.sandbox).await {
+            Some(greeted) => greeted,
+            None => Err(format!("the guest did not greet: {}", self.epitaph().await.2)),
+        }
+    }
+
+    /// The next thing the guest says of the batch under way, which has so long.
+    async fn told(&mut self, until: tokio::time::Instant, limit: Duration) -> Told {
+        loop {
+            return match self.sandbox.line(until.saturating_duration_since(tokio::time::Instant::now())).await {
+                Line::Text(line) => match serde_json::from_slice::<Say>(&line) {
+                    Ok(Say::Fact { batch, fact }) if batch == self.batches => Told::Fact(fact),
+                    Ok(Say::Finished { batch, count }) if batch == self.batches => Told::Finished(count),
+                    Ok(_) => continue,
+                    Err(e) => Told::Unclear(format!("the guest wrote a line that cannot be read: {e}")),
+                },
+                Line::End => Told::End,
+                Line::Late => Told::Unclear(format!("the guest did not finish within {} s", limit.as_secs())),
+            };
         }
     }
 
@@ -379,26 +414,22 @@ impl Agent {
         }
         let mut counted = 0;
         while why.is_none() {
-            match self.sandbox.line(until.saturating_duration_since(tokio::time::Instant::now())).await {
-                Line::Text(line) => match serde_json::from_slice::<Say>(&line) {
-                    Ok(Say::Fact { batch: n, fact }) if n == self.batches => {
-                        counted += 1;
-                        if let Some(done) = fact.name.strip_suffix(".end") {
-                            open.retain(|o| o != done);
-                        }
-                        self.emit("guest", fact);
+            match self.told(until, limit).await {
+                Told::Fact(fact) => {
+                    counted += 1;
+                    if let Some(done) = fact.name.strip_suffix(".end") {
+                        open.retain(|o| o != done);
                     }
-                    Ok(Say::Finished { batch: n, count }) if n == self.batches => {
-                        if count == counted && open.is_empty() {
-                            self.observe("engine", "sandbox", Outcome::value("alive"));
-                            return BatchEnd::Finished;
-                        }
-                        why = Some(format!("the guest counted {count} facts, {counted} arrived"));
+                    self.emit("guest", fact);
+                }
+                Told::Finished(count) => {
+                    if count == counted && open.is_empty() {
+                        self.observe("engine", "sandbox", Outcome::value("alive"));
+                        return BatchEnd::Finished;
                     }
-                    Ok(_) => {}
-                    Err(e) => why = Some(format!("the guest wrote a line that cannot be read: {e}")),
-                },
-                Line::End => {
+                    why = Some(format!("the guest counted {count} facts, {counted} arrived"));
+                }
+                Told::End => {
                     let (exit_code, oom_killed, text) = self.epitaph().await;
                     if exit_code.is_none() {
                         // Its output ended, but nobody can say that it is dead: that proves nothing of any probe.
@@ -421,7 +452,7 @@ impl Agent {
                     }
                     return BatchEnd::Over;
                 }
-                Line::Late => why = Some(format!("the guest did not finish within {} s", limit.as_secs())),
+                Told::Unclear(what) => why = Some(what),
             }
         }
         self.cx.problem(&self.runtime, &self.scenario, "guest", why.unwrap_or_default());

@@ -21,6 +21,17 @@ pub(super) fn dial(cx: &Cx, params: &Map<String, Value>, label: &str, dst: u8) -
     ask("egress.attempt", label, params, more)
 }
 
+/// A connection to each address that a rule of [`rules`] names.
+pub(super) fn both(cx: &Cx, params: &Map<String, Value>, when: &str) -> [Ask; 2] {
+    [("legacy", LEGACY), ("nft", NFT)].map(|(backend, dst)| dial(cx, params, &format!("{backend}.{when}"), dst))
+}
+
+/// The same, and one to the address no rule names.
+pub(super) fn all(cx: &Cx, params: &Map<String, Value>, when: &str) -> Vec<Ask> {
+    let [legacy, nft] = both(cx, params, when);
+    vec![dial(cx, params, when, FREE), legacy, nft]
+}
+
 /// The address no rule names.
 pub(super) const FREE: u8 = 98;
 /// The address the legacy rule names.
@@ -55,8 +66,7 @@ pub async fn run(cx: &Cx, runtime: &str, init: &str) {
     let spec = Spec { net: Net::Lab(address), ..Spec::awf("netns") };
     let Some(mut agent) = Agent::start(cx, runtime, &scenario, "agent", spec, None).await else { return };
     let params = cx.params(Some(address));
-    let dial = |label: &str, dst: u8| dial(cx, &params, label, dst);
-    let before = vec![dial("before", FREE), dial("legacy.before", LEGACY), dial("nft.before", NFT)];
+    let before = all(cx, &params, "before");
     if let Err(why) = lab.listening().await {
         cx.problem(runtime, &scenario, "lab", why);
         return agent.stop().await;
@@ -91,23 +101,20 @@ pub async fn run(cx: &Cx, runtime: &str, init: &str) {
         init.run(false, asks).await;
     }
     if alive {
-        let after = vec![
-            dial("after", FREE),
-            dial("legacy.after", LEGACY),
-            dial("nft.after", NFT),
+        let mut after = all(cx, &params, "after");
+        after.extend([
             local("netns.dial", "loopback", LOOPBACK_PORT),
             local("netns.dial", "loopback.closed", LOOPBACK_PORT + 1),
             local("netns.abstract-dial", "abstract", LOOPBACK_PORT),
             local("netns.abstract-dial", "abstract.absent", LOOPBACK_PORT + 1),
-        ];
+        ]);
         alive = agent.run(true, after).await == BatchEnd::Finished;
     }
     if let Some(init) = joined {
         init.stop().await;
         // As AWF has it: its init container has exited before the agent runs anything.
         if alive {
-            let later = vec![dial("outlive", FREE), dial("legacy.outlive", LEGACY), dial("nft.outlive", NFT)];
-            alive = agent.run(true, later).await == BatchEnd::Finished;
+            alive = agent.run(true, all(cx, &params, "outlive")).await == BatchEnd::Finished;
         }
     }
     if alive {

@@ -1,6 +1,7 @@
 //! Mounts that are made after the agent started: which of them cross its bind mounts, in either direction.
 
 use awf_probe_matrix::Outcome;
+use awf_probe_probes::MOUNTED;
 use serde_json::json;
 
 use super::{Agent, Cx, ask, case::Case};
@@ -29,8 +30,7 @@ pub async fn run(cx: &Cx, runtime: &str) {
         extra: Extra { propagated: binds, ..Extra::default() },
         ..Spec::plain(scenario)
     };
-    // The name is how the guest knows what it must not leave mounted.
-    let dir = format!("awf-probe-on-{}", super::seed());
+    let dir = format!("{MOUNTED}{}", super::seed());
     let whole = spec(vec![(source.clone(), HOST.to_owned(), "shared")]);
     let mounter = Agent::start(cx, runtime, scenario, "peer", whole, Some(&cx.default_runtime)).await;
     case.engine("mounter", Outcome::value(if mounter.is_some() { "runs" } else { "does not start" }));
@@ -53,12 +53,11 @@ pub async fn run(cx: &Cx, runtime: &str) {
         // One container for each: a single rshared mount changes what the engine makes of all others.
         let inside = if mode == "private" { format!("{VOLUME}/{dir}/private") } else { format!("/m/{dir}") };
         let mut bound = spec(vec![]);
-        match mode {
-            // The engine binds nothing of its own folder in this mode, but it mounts volumes in it.
-            "private" => bound.extra.volume = vec![(VOLUME, false)],
-            _ => bound.extra.propagated = vec![(format!("{source}/{dir}/{mode}"), inside.clone(), mode)],
+        // The engine binds nothing of its own folder in mode private, but it mounts volumes in it.
+        if mode != "private" {
+            bound.extra.propagated = vec![(format!("{source}/{dir}/{mode}"), inside.clone(), mode)];
         }
-        if mode == "shared" {
+        if mode != "slave" {
             bound.extra.volume = vec![(VOLUME, false)];
         }
         let agent = Agent::start(cx, runtime, scenario, "agent", bound, None).await;

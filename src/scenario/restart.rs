@@ -4,12 +4,9 @@ use awf_probe_matrix::Outcome;
 
 use super::{
     Agent, BatchEnd, Cx, drain,
-    netns::{FREE, LEGACY, NFT, dial, place, rules},
+    netns::{all, both, place, rules},
 };
-use crate::{
-    engine::docker::drive::No,
-    specs::{Net, Spec},
-};
+use crate::specs::{Net, Spec};
 
 /// Runs an agent before and after a restart. The init containers are under the engine's default runtime.
 pub async fn run(cx: &Cx, runtime: &str) {
@@ -23,21 +20,15 @@ pub async fn run(cx: &Cx, runtime: &str) {
         return agent.stop().await;
     }
     let params = cx.params(Some(address));
-    let dial = |label: &str, dst: u8| dial(cx, &params, label, dst);
-    let both = |when: &str| [dial(&format!("legacy.{when}"), LEGACY), dial(&format!("nft.{when}"), NFT)];
-    let mut before = vec![dial("before", FREE)];
-    before.extend(both("before"));
-    if agent.run(true, before).await == BatchEnd::Finished {
+    if agent.run(true, all(cx, &params, "before")).await == BatchEnd::Finished {
         init(cx, &agent, "rules").await;
-        if agent.run(true, both("ruled").into()).await == BatchEnd::Finished {
+        if agent.run(true, both(cx, &params, "ruled").into()).await == BatchEnd::Finished {
             let again = restarted(cx, &mut agent).await;
             agent.observe("engine", "restart", again.clone());
             if matches!(again, Outcome::Allowed { .. }) {
-                let mut after = vec![dial("after", FREE)];
-                after.extend(both("after"));
-                agent.exec(&after).await;
+                agent.exec(&all(cx, &params, "after")).await;
                 init(cx, &agent, "renewal").await;
-                agent.exec(&both("renewed")).await;
+                agent.exec(&both(cx, &params, "renewed")).await;
             }
             drain(cx, &lab, runtime, scenario).await;
         }
@@ -53,10 +44,7 @@ async fn restarted(cx: &Cx, agent: &mut Agent) -> Outcome {
     }
     let (runtime, comm) = (agent.runtime.clone(), agent.comm.clone());
     let seen = agent.seen_from_outside("agent", &runtime, &comm).await;
-    seen.map_or_else(
-        |why| No { what: "not as before".to_owned(), why }.outcome(),
-        |()| Outcome::allowed("started anew"),
-    )
+    seen.map_or_else(|why| Outcome::refused("not as before", why), |()| Outcome::allowed("started anew"))
 }
 
 /// An init container that comes, installs the rules, and goes.

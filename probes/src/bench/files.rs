@@ -82,21 +82,13 @@ fn in_folder(path: PathBuf, act: Act) -> io::Result<Op> {
     }
     let (small, large, new) = (sys::c_path(small), sys::c_path(large), sys::c_path(new));
     let mut block = vec![0xa5_u8; MIB];
-    Ok(match act {
-        Act::Open => Box::new(move |n| {
-            let _keep = &folder;
-            (0..n).try_for_each(|_| open(&small, libc::O_RDONLY).map(drop))
-        }),
-        Act::Stat => Box::new(move |n| {
-            let _keep = &folder;
-            (0..n).try_for_each(|_| stat(&small))
-        }),
+    let mut op: Op = match act {
+        Act::Open => Box::new(move |n| (0..n).try_for_each(|_| open(&small, libc::O_RDONLY).map(drop))),
+        Act::Stat => Box::new(move |n| (0..n).try_for_each(|_| stat(&small))),
         Act::Read => Box::new(move |n| {
-            let _keep = &folder;
             (0..n).try_for_each(|_| whole(read(&open(&small, libc::O_RDONLY)?, &mut block[..SMALL], 0)?, SMALL))
         }),
         Act::Write => Box::new(move |n| {
-            let _keep = &folder;
             (0..n).try_for_each(|_| {
                 let file = open(&new, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC)?;
                 whole(write(&file, &block[..SMALL], 0)?, SMALL)?;
@@ -107,22 +99,15 @@ fn in_folder(path: PathBuf, act: Act) -> io::Result<Op> {
         }),
         Act::ReadLarge => {
             let file = open(&large, libc::O_RDONLY)?;
-            Box::new(move |n| {
-                let _keep = &folder;
-                (0..n).try_for_each(|i| whole(read(&file, &mut block, place_of(i))?, MIB))
-            })
+            Box::new(move |n| (0..n).try_for_each(|i| whole(read(&file, &mut block, place_of(i))?, MIB)))
         }
         Act::WriteLarge => {
             let file = open(&large, libc::O_WRONLY)?;
-            Box::new(move |n| {
-                let _keep = &folder;
-                (0..n).try_for_each(|i| whole(write(&file, &block, place_of(i))?, MIB))
-            })
+            Box::new(move |n| (0..n).try_for_each(|i| whole(write(&file, &block, place_of(i))?, MIB)))
         }
         Act::Fsync => {
             let file = open(&large, libc::O_WRONLY)?;
             Box::new(move |n| {
-                let _keep = &folder;
                 (0..n).try_for_each(|_| {
                     whole(write(&file, &block[..SMALL], 0)?, SMALL)?;
                     // SAFETY: the descriptor is open.
@@ -130,7 +115,11 @@ fn in_folder(path: PathBuf, act: Act) -> io::Result<Op> {
                 })
             })
         }
-    })
+    };
+    Ok(Box::new(move |n| {
+        let _kept_as_long_as_the_operation = &folder;
+        op(n)
+    }))
 }
 
 fn place_of(nth: u64) -> i64 {

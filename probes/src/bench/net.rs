@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::Op;
-use crate::{Cx, sys::check};
+use crate::{Cx, egress::question, sys::check};
 
 const LIMIT: Duration = Duration::from_secs(5);
 /// Bytes of one download.
@@ -146,7 +146,8 @@ pub(super) fn lookup(cx: &Cx) -> io::Result<Op> {
 
 /// Asks until the answer with this id is there. A datagram that is lost costs what it costs a program: a second.
 fn answered(socket: &UdpSocket, id: u16) -> io::Result<()> {
-    let query = query(id, HOST);
+    let mut query = question(HOST, 1);
+    query[..2].copy_from_slice(&id.to_be_bytes());
     let mut buffer = [0; 1500];
     for _ in 0..3 {
         socket.send(&query)?;
@@ -164,16 +165,4 @@ fn answered(socket: &UdpSocket, id: u16) -> io::Result<()> {
         }
     }
     Err(io::ErrorKind::TimedOut.into())
-}
-
-/// A query for the address of a name.
-fn query(id: u16, name: &str) -> Vec<u8> {
-    let mut out = id.to_be_bytes().to_vec();
-    out.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-    for label in name.split('.') {
-        out.push(label.len() as u8);
-        out.extend(label.as_bytes());
-    }
-    out.extend([0, 0, 1, 0, 1]);
-    out
 }

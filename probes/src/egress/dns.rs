@@ -38,7 +38,8 @@ impl Dns {
     }
 }
 
-fn question(name: &str, kind: u16) -> Vec<u8> {
+/// A query for one name; its first two bytes are the id.
+pub(crate) fn question(name: &str, kind: u16) -> Vec<u8> {
     let mut q = vec![0x1d, 0x0a, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.').filter(|l| !l.is_empty()) {
         q.push(label.len() as u8);

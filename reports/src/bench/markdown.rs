@@ -1,7 +1,10 @@
 //! The figures as GitHub Markdown.
 
 use super::{BenchV1, LEGEND, cost, difference, head, introduced, outliers, ratio, verdict};
-use crate::text::clean;
+use crate::{
+    markdown::{code, row},
+    text::clean,
+};
 
 /// The document as Markdown.
 pub fn markdown(d: &BenchV1) -> String {
@@ -56,14 +59,4 @@ pub fn markdown(d: &BenchV1) -> String {
 
 fn title(id: &str, title: &str) -> String {
     format!("`{id}` {title}")
-}
-
-/// In a code span, where GitHub interprets nothing.
-fn code(text: &str) -> String {
-    let text = clean(text).replace('`', "'").replace('|', "\\|");
-    if text.is_empty() { String::new() } else { format!("`{text}`") }
-}
-
-fn row(cells: &[String]) -> String {
-    format!("| {} |\n", cells.join(" | "))
 }

@@ -173,7 +173,7 @@ impl Docker {
 
     /// Attaches to a container that does not run, and starts it.
     pub async fn run_attached(&self, id: &str, how: &Start<'_>) -> Result<Sandbox, No> {
-        let started = self.attach_and_start(id, how, Instant::now(), Duration::ZERO).await;
+        let started = self.attach_and_start(id, how, Instant::now()).await;
         started.map_err(|(stage, e)| No { what: stage.to_owned(), why: e.to_string() })
     }
 

@@ -164,7 +164,7 @@ impl Docker {
             None => Ok(()),
         };
         let result = match equipped {
-            Ok(()) => self.attach_and_start(&id, &how, begun, made).await,
+            Ok(()) => self.attach_and_start(&id, &how, begun).await.map(|sandbox| Sandbox { made, ..sandbox }),
             Err(e) => Err(e),
         };
         if result.is_err() {
@@ -178,7 +178,6 @@ impl Docker {
         id: &str,
         how: &Start<'_>,
         begun: Instant,
-        made: Duration,
     ) -> Result<Sandbox, (&'static str, Error)> {
         let refused = |stage, what: &str, e: &bollard::errors::Error| {
             (stage, Error::engine(format!("{what} a container under {:?}", how.runtime), &reason(e)))
@@ -210,7 +209,7 @@ impl Docker {
             input: attached.input,
             lines,
             stderr,
-            made,
+            made: Duration::ZERO,
             begun: starting,
             create: begun.elapsed(),
             start: starting.elapsed(),
