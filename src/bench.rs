@@ -89,20 +89,23 @@ pub async fn measure(docker: &Docker, info: &Info, settings: &Settings, data: &D
     let work = stages(docker, info, settings, data, &rows, &sink, &run, &image, &dead.ids, &ground);
     let outcome = watched(&sink, work).await;
     machine.push(("load at the end".to_owned(), machine::load()));
-    clean_up(docker, &run, &image, ground.into_inner(), &sink).await.and(outcome).map(|measured| {
-        let (reference, candidates, benches) = measured;
-        Bench {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started,
-            seconds: begun.elapsed().as_secs_f64(),
-            suite: if settings.full { "full" } else { "quick" }.to_owned(),
-            budget: settings.budget.as_secs(),
-            precision: settings.precision,
-            machine,
-            reference,
-            candidates,
-            benches,
-        }
+    let (reference, candidates, benches) =
+        clean_up(docker, &run, &image, ground.into_inner(), &sink).await.and(outcome)?;
+    let left = Record::new(&sink.events()).leftovers.ours;
+    if !left.is_empty() {
+        return Err(Error::Leftovers { what: left.join("; ") });
+    }
+    Ok(Bench {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started,
+        seconds: begun.elapsed().as_secs_f64(),
+        suite: if settings.full { "full" } else { "quick" }.to_owned(),
+        budget: settings.budget.as_secs(),
+        precision: settings.precision,
+        machine,
+        reference,
+        candidates,
+        benches,
     })
 }
 
