@@ -9,7 +9,7 @@ use hickory_resolver::{
     net::runtime::TokioRuntimeProvider,
 };
 
-use crate::{Cx, Probe, net};
+use crate::{Cx, Probe, net, pace};
 
 pub(crate) const PROBES: &[Probe] = &[Probe {
     id: "dns",
@@ -49,7 +49,7 @@ pub(crate) fn lookup(server: IpAddr, name: &str, wanted: &str) -> Outcome {
         let server_config = NameServerConfig::new(server, true, vec![ConnectionConfig::udp()]);
         let config = ResolverConfig::from_parts(None, vec![], vec![server_config]);
         let mut options = ResolverOpts::default();
-        options.timeout = Duration::from_millis(700);
+        options.timeout = pace::scaled(Duration::from_millis(700));
         options.attempts = 2;
         options.use_hosts_file = hickory_resolver::config::ResolveHosts::Never;
         options.cache_size = 0;

@@ -7,6 +7,7 @@ use awf_probe_matrix::{Outcome, Sent};
 use crate::{
     Cx, Probe,
     net::{self, Nonces, TcpTry},
+    pace,
     sys::drop_capabilities,
 };
 
@@ -208,7 +209,7 @@ fn attempt(cx: &mut Cx) {
         proxy: cx.text("proxy").to_owned(),
         gateway: cx.text("gateway").to_owned(),
         nonces: Nonces::new(cx.text("seed")),
-        wait: Duration::from_millis(cx.number("wait_ms").unwrap_or(1300)),
+        wait: pace::scaled(Duration::from_millis(cx.number("wait_ms").unwrap_or(1300))),
     };
     make(cx, a, &mut way);
 }

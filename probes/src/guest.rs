@@ -14,7 +14,7 @@ use std::{
 use awf_probe_matrix::{Fact, Outcome};
 
 use crate::{
-    Cx, find,
+    Cx, find, pace,
     sys::{self, End},
     wire::{Ask, Batch, COMM_ENV, MAX_LINE_BYTES, MAX_PROBE_BYTES, Say},
 };
@@ -115,7 +115,7 @@ fn start(index: usize, ask: &Ask) -> io::Result<Running> {
             pid,
             pipe: File::from(reader),
             begun: Instant::now(),
-            until: Instant::now() + Duration::from_millis(ask.deadline_ms),
+            until: Instant::now() + pace::scaled(Duration::from_millis(ask.deadline_ms)),
             seen: Vec::new(),
             total: 0,
         }),

@@ -4,6 +4,7 @@
 //! `matrix/capabilities/<family>.toml`.
 
 pub mod guest;
+pub mod pace;
 pub mod wire;
 
 mod bench;

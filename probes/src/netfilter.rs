@@ -12,6 +12,7 @@ use awf_probe_matrix::{Outcome, Sent};
 use crate::{
     Cx, Probe,
     net::{self, Nonces, TcpTry},
+    pace,
     sys::{self, End, first_existing, in_child},
 };
 
@@ -310,7 +311,7 @@ pub const MORE_RULES: &[Rule] = &[
     },
 ];
 
-pub(crate) const TOOL_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const TOOL_LIMIT: Duration = Duration::from_secs(10);
 
 fn netfilter(cx: &mut Cx) {
     let backend = cx.text("backend").to_owned();
@@ -480,7 +481,8 @@ fn fire(cx: &mut Cx, shots: Vec<(String, IpAddr, Shot)>, nonces: &mut Nonces) {
         }
     }
     // Long enough for one retransmission of a SYN.
-    for (name, (outcome, sent)) in names.into_iter().zip(net::settle(tries, Duration::from_millis(1200))) {
+    for (name, (outcome, sent)) in names.into_iter().zip(net::settle(tries, pace::scaled(Duration::from_millis(1200))))
+    {
         cx.sent(&name, outcome, sent);
     }
 }

@@ -14,6 +14,8 @@ use std::{
 
 use awf_probe_matrix::Outcome;
 
+use crate::pace;
+
 /// The errno's name, or its number where it has none here.
 pub(crate) fn errno_name(error: &io::Error) -> String {
     let Some(code) = error.raw_os_error() else { return error.kind().to_string() };
@@ -118,9 +120,9 @@ pub(crate) fn content(path: &str) -> Outcome {
     }
 }
 
-/// Asks again and again until it is so; says whether it was so within the limit.
+/// Asks again and again until it is so; says whether it was so within the limit, which a slow host stretches.
 pub(crate) fn until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + limit;
+    let end = Instant::now() + pace::scaled(limit);
     loop {
         if done() {
             return true;
@@ -222,7 +224,7 @@ pub(crate) enum End {
     Signal(i32),
 }
 
-/// Runs `work` in a child process and waits for it, at most `limit`. The child's result is its exit status.
+/// Runs `work` in a child process and waits for it, at most `limit`, which a slow host stretches. The child's result is its exit status.
 pub(crate) fn in_child(limit: Duration, work: impl FnOnce() -> i32) -> io::Result<Option<End>> {
     // SAFETY: the guest is single-threaded, so the child may do anything.
     let pid = unsafe { libc::fork() };
@@ -248,9 +250,9 @@ pub(crate) fn outcome(end: io::Result<Option<End>>, detail: impl Into<String>) -
     }
 }
 
-/// Waits for a child; kills it at the limit and says `None`.
+/// Waits for a child; kills it at the limit, which a slow host stretches, and says `None`.
 pub(crate) fn wait(pid: i32, limit: Duration) -> Option<End> {
-    let until = Instant::now() + limit;
+    let until = Instant::now() + pace::scaled(limit);
     loop {
         let mut status = 0;
         // SAFETY: `status` is valid for the call.
@@ -285,7 +287,7 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
-/// Runs a tool with a bounded output and a bounded time.
+/// Runs a tool with a bounded output and a bounded time, which a slow host stretches.
 pub(crate) fn run<S: AsRef<OsStr>>(program: &str, args: &[S], limit: Duration) -> io::Result<Ran> {
     let mut child = Command::new(program)
         .args(args)
@@ -322,7 +324,7 @@ fn in_background(limit: Duration, pid: i32) -> Option<i32> {
     match unsafe { libc::fork() } {
         -1 => None,
         0 => {
-            std::thread::sleep(limit);
+            std::thread::sleep(pace::scaled(limit));
             // SAFETY: plain system calls; `pid` is a sibling that is still unreaped or gone.
             unsafe {
                 libc::kill(pid, libc::SIGKILL);

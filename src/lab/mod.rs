@@ -11,6 +11,7 @@ use std::{
 };
 
 use awf_probe_matrix::Leftovers;
+use awf_probe_probes::pace;
 
 use crate::{
     engine::docker::{
@@ -587,7 +588,7 @@ impl Lab {
     pub async fn drain(&self) -> Result<String, String> {
         let begun = std::time::Instant::now();
         self.listening().await?;
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(pace::scaled(SETTLE)).await;
         let mut roles = vec![("witness", &self.witness), ("tap", &self.helper)];
         roles.extend(self.proxy.as_ref().map(|p| ("proxy", p)));
         roles.extend(self.sidecar.as_ref().map(|s| ("sidecar", s)));
@@ -615,7 +616,7 @@ impl Lab {
         };
         self.helper.ask(ask).await.map_err(|e| format!("no markers: {e}"))?;
         let wanted = usize::try_from(self.cpus).unwrap_or(1).max(1);
-        tokio::time::timeout(Duration::from_secs(3), seen.at_least(wanted))
+        tokio::time::timeout(pace::scaled(Duration::from_secs(5)), seen.at_least(wanted))
             .await
             .map_err(|_| "the witness did not see the markers: it is deaf, or its link is cut".to_owned())
     }

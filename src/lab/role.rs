@@ -17,6 +17,8 @@ use tokio::{
 };
 
 use super::roles::wire::{Answer, Ask, Packet, Request, Say};
+use awf_probe_probes::pace;
+
 use crate::{
     engine::docker::{
         Docker,
@@ -100,13 +102,17 @@ impl Role {
             .start(common, spec, how)
             .await
             .map_err(|(stage, e)| Error::Lab { why: format!("the {name} does not {stage}: {e}") })?;
+        if name == "helper" {
+            // The first container of a run, alone and of the reference runtime: it shows how fast this host is.
+            pace::measured(sandbox.create + sandbox.start);
+        }
         let id = sandbox.id.clone();
         let (input, lines, stderr) = sandbox.split();
         let shared = Arc::new(Shared::default());
         let (ready, greeted) = oneshot::channel();
         tokio::spawn(read(name.clone(), lines, Arc::clone(&shared), sink.clone(), ready));
         let role = Self { id, name, input: AsyncMutex::new(Some(input)), next: AtomicU64::new(1), shared, stderr };
-        match tokio::time::timeout(LIMIT, greeted).await {
+        match tokio::time::timeout(pace::scaled(LIMIT), greeted).await {
             Ok(Ok(())) => Ok(role),
             Ok(Err(_)) | Err(_) => Err(role.failed("it did not greet")),
         }
@@ -132,12 +138,12 @@ impl Role {
                 input.write_all(&line).await?;
                 input.flush().await
             };
-            match tokio::time::timeout(LIMIT, write).await {
+            match tokio::time::timeout(pace::scaled(LIMIT), write).await {
                 Ok(written) => written.map_err(|e| self.failed(&e.to_string()))?,
                 Err(_) => return Err(self.failed("it does not read")),
             }
         }
-        match tokio::time::timeout(LIMIT, answer).await {
+        match tokio::time::timeout(pace::scaled(LIMIT), answer).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(why))) => Err(self.failed(&why)),
             Ok(Err(_)) => Err(self.failed("it ended instead of answering")),
@@ -155,7 +161,7 @@ impl Role {
     pub async fn close(&self) {
         if let Some(mut input) = self.input.lock().await.take() {
             // A role that is gone already cannot be told; that is what was wanted.
-            drop(tokio::time::timeout(Duration::from_secs(5), input.shutdown()).await);
+            drop(tokio::time::timeout(pace::scaled(Duration::from_secs(5)), input.shutdown()).await);
         }
         let over = async {
             loop {
@@ -166,7 +172,7 @@ impl Role {
                 changed.await;
             }
         };
-        drop(tokio::time::timeout(Duration::from_secs(5), over).await);
+        drop(tokio::time::timeout(pace::scaled(Duration::from_secs(5)), over).await);
     }
 
     fn failed(&self, why: &str) -> Error {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use awf_probe_matrix::{Fact, Outcome};
-use awf_probe_probes::wire::COMM_ENV;
+use awf_probe_probes::{pace, wire::COMM_ENV};
 use serde_json::Value;
 
 use super::{Cx, end_shims, millis};
@@ -177,7 +177,7 @@ impl<'a> Case<'a> {
 
     /// The next fact a container writes to its output.
     pub(super) async fn fact(&self, sandbox: &mut Sandbox, limit: Duration) -> Result<Fact, String> {
-        match sandbox.line(limit).await {
+        match sandbox.line(pace::scaled(limit)).await {
             Line::Text(line) => {
                 let line = String::from_utf8_lossy(&line).trim().to_owned();
                 serde_json::from_str(&line).map_err(|e| format!("its output cannot be read: {e}"))

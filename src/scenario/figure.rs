@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use awf_probe_matrix::Outcome;
-use awf_probe_probes::wire::{Ask, Batch};
+use awf_probe_probes::{
+    pace,
+    wire::{Ask, Batch},
+};
 
 use super::{Agent, Told};
 
@@ -30,7 +33,7 @@ impl Agent {
     pub async fn figure(&mut self, ask: Ask) -> Result<Figure, String> {
         self.batches += 1;
         self.behind = true;
-        let limit = Duration::from_millis(ask.deadline_ms) + Duration::from_secs(5);
+        let limit = pace::scaled(Duration::from_millis(ask.deadline_ms) + Duration::from_secs(5));
         let batch = Batch { batch: self.batches, parallel: false, asks: vec![ask] };
         self.sandbox.send(&batch).await.map_err(|e| e.to_string())?;
         let until = tokio::time::Instant::now() + limit;

@@ -23,6 +23,13 @@ use crate::{
 /// one that stands for none of that, as the control of the others.
 pub const CODES: &[i64] = &[0, 1, 2, 125, 126, 127, 128, 137, 143, 255, 77];
 
+/// The grace of a stop, in seconds: long, so that a slow engine is not taken for a main process that does not stop.
+const GRACE: i32 = 20;
+/// A stop that took less did not wait for its grace to pass.
+const IN_TIME: Duration = Duration::from_secs(18);
+/// How long a signal's arrival is waited for; ordinarily it takes milliseconds.
+const ARRIVAL: Duration = Duration::from_secs(5);
+
 fn plain(more: Settings) -> Spec {
     Spec { more, ..Spec::plain("engine") }
 }
@@ -125,7 +132,7 @@ async fn unknown_sysctl(case: &Case<'_>) {
 /// How often the engine restarted a container, once it is through with it.
 async fn restarted(cx: &Cx, id: &str) -> Outcome {
     let mut still = 0;
-    for _ in 0..100 {
+    for _ in 0..500 {
         let Ok(seen) = cx.docker.look(id).await else { break };
         let state = text(&seen, "/State/Status");
         // Between two starts it is exited for a moment, or restarting; at the end it stays exited.
@@ -159,13 +166,13 @@ async fn polite(case: &Case<'_>) {
         let quiet = case.fact(&mut sandbox, Duration::from_millis(50)).await;
         case.engine("kill.none", quiet.map_or_else(|_| Outcome::value("quiet"), |f| Outcome::value(f.name)));
         case.engine("kill.usr1", done(cx.docker.kill(&id, "USR1").await, "sent"));
-        let arrived = case.fact(&mut sandbox, Duration::from_secs(5)).await;
+        let arrived = case.fact(&mut sandbox, ARRIVAL).await;
         case.engine("kill.usr1.seen", arrived.map_or_else(Outcome::broken, |f| Outcome::value(f.name)));
         let begun = Instant::now();
-        case.engine("restart", done(cx.docker.restart(&id, 5).await, "restarted"));
+        case.engine("restart", done(cx.docker.restart(&id, GRACE).await, "restarted"));
         let took = begun.elapsed();
-        case.engine("restart.in-time", Outcome::value(took < Duration::from_secs(4)));
-        let arrived = case.fact(&mut sandbox, Duration::from_millis(500)).await;
+        case.engine("restart.in-time", Outcome::value(took < IN_TIME));
+        let arrived = case.fact(&mut sandbox, ARRIVAL).await;
         case.engine("stop.term.seen", arrived.map_or_else(Outcome::broken, |f| Outcome::value(f.name)));
         let again = cx.docker.look(&id).await.unwrap_or_default();
         let (a, b) = (text(&first, "/State/StartedAt"), text(&again, "/State/StartedAt"));
@@ -175,8 +182,8 @@ async fn polite(case: &Case<'_>) {
         let kept = starts(case, &id).await;
         case.engine("restart.rootfs", kept);
         let begun = Instant::now();
-        case.engine("stop", done(cx.docker.stop(&id, 5).await, "stopped"));
-        case.engine("stop.in-time", Outcome::value(begun.elapsed() < Duration::from_secs(4)));
+        case.engine("stop", done(cx.docker.stop(&id, GRACE).await, "stopped"));
+        case.engine("stop.in-time", Outcome::value(begun.elapsed() < IN_TIME));
         case.engine("stop.exit", value_or(cx.docker.wait(&id, 10).await));
     }
     case.remove(&id).await;
@@ -213,7 +220,7 @@ async fn stubborn(case: &Case<'_>) {
         let stopped = cx.docker.stop(&id, 1).await;
         let took = begun.elapsed();
         case.engine("grace.stop", done(stopped, "stopped"));
-        let arrived = case.fact(&mut sandbox, Duration::from_millis(500)).await;
+        let arrived = case.fact(&mut sandbox, ARRIVAL).await;
         case.engine("grace.signal", arrived.map_or_else(Outcome::broken, |f| Outcome::value(f.name)));
         case.engine("grace.seconds", Outcome::value(format!("{:.2}", took.as_secs_f64())));
         case.engine("grace.exit", value_or(cx.docker.wait(&id, 10).await));

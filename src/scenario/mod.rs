@@ -10,7 +10,10 @@ use std::{
 };
 
 use awf_probe_matrix::{Fact, Outcome};
-use awf_probe_probes::wire::{Ask, Batch, COMM_ENV, Say};
+use awf_probe_probes::{
+    pace,
+    wire::{Ask, Batch, COMM_ENV, Say},
+};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, watch};
 
@@ -227,7 +230,7 @@ enum Told {
 
 /// The guest's first line; `None` if its output ended instead.
 pub(crate) async fn greeting(sandbox: &mut Sandbox) -> Option<Result<(), String>> {
-    match sandbox.line(Duration::from_secs(30)).await {
+    match sandbox.line(pace::scaled(Duration::from_secs(30))).await {
         Line::Text(line) => match serde_json::from_slice::<Say>(&line) {
             Ok(Say::Hello { .. }) => Some(Ok(())),
             Ok(_) | Err(_) => Some(Err("its first line is not the guest's greeting".to_owned())),
@@ -405,8 +408,9 @@ impl Agent {
         let mut open: Vec<String> = batch.asks.iter().map(label).collect();
         let sum: u64 = batch.asks.iter().map(|a| a.deadline_ms).sum();
         let most = batch.asks.iter().map(|a| a.deadline_ms).max().unwrap_or(0);
-        let limit =
-            Duration::from_millis(if parallel { most } else { sum }).min(self.cx.deadline) + Duration::from_secs(10);
+        let limit = pace::scaled(
+            Duration::from_millis(if parallel { most } else { sum }).min(self.cx.deadline) + Duration::from_secs(10),
+        );
         let until = tokio::time::Instant::now() + limit;
         let mut why = None;
         if let Err(e) = self.sandbox.send(&batch).await {
@@ -462,7 +466,7 @@ impl Agent {
     /// How it ended: exit code, OOMKilled, and both in words.
     async fn epitaph(&self) -> (Option<i64>, Option<bool>, String) {
         // The stream ends a moment before the engine has noticed.
-        for _ in 0..100 {
+        for _ in 0..500 {
             match self.sandbox.ended().await {
                 Ok(e) if e.running => tokio::time::sleep(Duration::from_millis(20)).await,
                 Ok(e) => {

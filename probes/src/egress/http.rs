@@ -12,6 +12,7 @@ use super::{Way, client_hello};
 use crate::{
     Cx,
     net::{self, printable},
+    pace,
     sys::refused,
 };
 
@@ -51,7 +52,7 @@ pub(super) fn proxied(cx: &mut Cx, way: &mut Way, url: &str) {
     let url = filled(url, way, &nonce);
     // Without variables in the environment the proxy is named to the client.
     let named = if cx.text("named").is_empty() { String::new() } else { way.proxy.clone() };
-    let outcome = get(&url, Some(&named), CLIENT_LIMIT);
+    let outcome = get(&url, Some(&named), pace::scaled(CLIENT_LIMIT));
     cx.sent("", outcome, sent(way, &nonce, target));
 }
 
@@ -197,7 +198,7 @@ fn converse(way: &Way, steps: &[Vec<u8>]) -> Outcome {
 
 fn exchange(way: &Way, steps: &[Vec<u8>]) -> Result<Vec<u8>, Outcome> {
     let Some(proxy) = way.proxy_address() else { return Err(Outcome::broken("no proxy")) };
-    let connected = TcpStream::connect_timeout(&proxy, CLIENT_LIMIT);
+    let connected = TcpStream::connect_timeout(&proxy, pace::scaled(CLIENT_LIMIT));
     let mut stream = connected.map_err(|e| match e.kind() {
         std::io::ErrorKind::TimedOut => {
             Outcome::TimedOut { after_ms: CLIENT_LIMIT.as_millis() as u64, detail: format!("connect {proxy}") }
@@ -212,7 +213,7 @@ fn exchange(way: &Way, steps: &[Vec<u8>]) -> Result<Vec<u8>, Outcome> {
         let last = i + 1 == steps.len();
         // The first step is one that proxies answer, and a busy one must not pass for a silent one. What is said inside
         // a tunnel may well have no answer.
-        let patience = if i == 0 { CLIENT_LIMIT } else { way.wait };
+        let patience = if i == 0 { pace::scaled(CLIENT_LIMIT) } else { way.wait };
         let answer = read(&mut stream, patience, way.wait, last);
         let refused = !last && !String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 200");
         all.extend(answer);

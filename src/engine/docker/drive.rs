@@ -7,6 +7,7 @@ use std::{
 };
 
 use awf_probe_matrix::Outcome;
+use awf_probe_probes::pace;
 use bollard::{
     body_full,
     container::LogOutput,
@@ -109,10 +110,13 @@ pub struct Execed {
 const MAX_BYTES: usize = 8 << 20;
 
 async fn ask<T>(seconds: u64, call: impl Future<Output = Result<T, ClientError>>) -> Result<T, No> {
-    match tokio::time::timeout(Duration::from_secs(seconds), call).await {
+    let limit = pace::scaled(Duration::from_secs(seconds));
+    match tokio::time::timeout(limit, call).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(e)) => Err(No::of(&e)),
-        Err(_) => Err(No { what: "no answer".to_owned(), why: format!("the engine did not answer in {seconds} s") }),
+        Err(_) => {
+            Err(No { what: "no answer".to_owned(), why: format!("the engine did not answer in {} s", limit.as_secs()) })
+        }
     }
 }
 
@@ -186,7 +190,7 @@ impl Docker {
     pub async fn wait(&self, id: &str, seconds: u64) -> Result<i64, No> {
         let mut stream = self.client().wait_container(id, None::<WaitContainerOptions>);
         let first = async { stream.next().await.transpose() };
-        let answer = match tokio::time::timeout(Duration::from_secs(seconds), first).await {
+        let answer = match tokio::time::timeout(pace::scaled(Duration::from_secs(seconds)), first).await {
             Ok(answer) => answer,
             Err(_) => {
                 let why = format!("it still runs after {seconds} s");

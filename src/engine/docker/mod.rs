@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use awf_probe_probes::pace;
 use bollard::{API_DEFAULT_VERSION, Docker as Client, errors::Error as ClientError};
 use sha2::{Digest, Sha256};
 
@@ -138,9 +139,10 @@ fn of_context() -> Option<String> {
 
 /// Bounds a call to the engine.
 pub(crate) async fn within<T>(what: &str, seconds: u64, call: impl Future<Output = T>) -> Result<T, Error> {
-    tokio::time::timeout(Duration::from_secs(seconds), call)
+    let limit = pace::scaled(Duration::from_secs(seconds));
+    tokio::time::timeout(limit, call)
         .await
-        .map_err(|_| Error::EngineHangs { what: what.to_owned(), seconds })
+        .map_err(|_| Error::EngineHangs { what: what.to_owned(), seconds: limit.as_secs() })
 }
 
 /// The engine's own words, without the client's frame around them.

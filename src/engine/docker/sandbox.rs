@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use awf_probe_probes::pace;
 use bollard::{
     container::LogOutput,
     models::{
@@ -289,7 +290,7 @@ impl Docker {
         let mut body = ContainerCreateBody {
             image: Some(common.image.clone()),
             cmd: Some(how.args.iter().map(|a| (*a).to_owned()).collect()),
-            env: Some(spec.env.clone()),
+            env: Some(spec.env.iter().cloned().chain(pace::told()).collect()),
             attach_stdin: Some(true),
             attach_stdout: Some(true),
             attach_stderr: Some(true),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use awf_probe_probes::pace;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -109,7 +110,7 @@ impl Builtin {
         let addresses = lookup(&target.host, self.resolver).await?;
         let mut failure = None;
         for address in addresses {
-            match timeout(CONNECT, TcpStream::connect((address, target.port))).await {
+            match timeout(pace::scaled(CONNECT), TcpStream::connect((address, target.port))).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => failure = Some(format!("{address}: {error}")),
                 Err(_) => failure = Some(format!("{address}: no answer in {CONNECT:?}")),

@@ -232,5 +232,5 @@ fn decode<'a, T>(messages: impl Iterator<Item = &'a Message>, parse: impl Fn(&Me
 /// The two families the lab knows.
 const IP: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
 /// How long a link may take from being set up to carrying packets.
-const RUNNING: Duration = Duration::from_secs(3);
+const RUNNING: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(3);

@@ -180,7 +180,7 @@ impl Words {
 
 /// Where Debian and Ubuntu have it.
 const BINARY: &str = "/usr/sbin/squid";
-const READY: Duration = Duration::from_secs(10);
+const READY: Duration = Duration::from_secs(25);
 const END: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(5);
 const LINES: usize = 12;
