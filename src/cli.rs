@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::sabotage::Sabotage;
+
 /// Measures what every OCI runtime of a host really does, and which one an agent firewall can trust.
 #[derive(Debug, Parser)]
 #[command(name = "awf-probe", version, after_help = EXIT_CODES, help_expected = true, propagate_version = true)]
@@ -63,6 +65,11 @@ pub enum Command {
         after_help = "Examples:\n  awf-probe bench\n  awf-probe bench --runtime runsc --suite full --out bench\n  awf-probe bench --runtime runsc --only 'file.*' --precision 2 --budget 10m\n\nExit codes: 0 every comparison could be made, 3 some could not; see `awf-probe --help` for the others. A figure is no\nverdict: nothing here fails for being slow."
     )]
     Bench(BenchArgs),
+    /// Put defects in on purpose, one at a time, and see whether the verdicts on this host notice them.
+    #[command(
+        after_help = "Examples:\n  awf-probe selftest\n  awf-probe selftest --runtime runsc --only 'witness-*'\n  awf-probe selftest --format json --out selftest\n\nExit codes: 0 every defect was noticed and no other verdict turned, 1 one was not, or one turned without cause, 3 some\ncannot be shown here because the cells do not pass without the defect either; see `awf-probe --help` for the others."
+    )]
+    Selftest(SelftestArgs),
     /// What changed between two runs: verdicts, and the versions that may be the cause.
     #[command(
         after_help = "Examples:\n  awf-probe diff old/report.json new/report.json\n  awf-probe diff old/journal.jsonl new --fail-on any --format markdown\n\nExit codes: 0 nothing that --fail-on names, 1 something, 2 usage, 4 unreadable journal."
@@ -185,6 +192,10 @@ pub struct RunArgs {
     /// refused as declared. Without it the profile of AWF's size that is built in takes its place.
     #[arg(long, value_name = "FILE")]
     pub seccomp_profile: Option<PathBuf>,
+    /// Measure so often, one time after the other. A cell that is not the same each time is inconclusive, with what it
+    /// came out as and how often; each repetition has its own folder below DIR.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub repeat: u32,
     /// Print the plan and start nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -200,6 +211,55 @@ pub struct RunArgs {
     /// How to print the result.
     #[command(flatten)]
     pub output: Output,
+    /// A defect put in on purpose; `selftest` sets it.
+    #[arg(skip)]
+    pub sabotage: Option<&'static Sabotage>,
+    /// Without progress.
+    #[arg(skip)]
+    pub quiet: bool,
+}
+
+impl RunArgs {
+    /// What `awf-probe run` has where nothing is said, for these runtimes and capabilities.
+    pub fn asking(runtimes: Vec<String>, only: Vec<String>) -> Self {
+        Self {
+            runtimes,
+            all: false,
+            only,
+            skip: vec![],
+            out: None,
+            jobs: 4,
+            deadline: Duration::from_secs(120),
+            proxy: ProxyEngine::Squid,
+            toolbox_image: None,
+            seccomp_profile: None,
+            repeat: 1,
+            dry_run: false,
+            timings: false,
+            baseline: None,
+            report_only: false,
+            output: Output { format: "table".to_owned(), full: false, only_bad: false },
+            sabotage: None,
+            quiet: false,
+        }
+    }
+}
+
+/// Arguments of `selftest`.
+#[derive(Debug, Args)]
+pub struct SelftestArgs {
+    /// The runtime to do it with. Default: the engine's default runtime.
+    #[arg(long, value_name = "NAME")]
+    pub runtime: Option<String>,
+    /// Only defects whose name matches; may be repeated.
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+    /// Write the journal of each run there, in a folder of the defect's name.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// text or json.
+    #[arg(long, default_value = "text", value_name = "FORMAT")]
+    pub format: String,
 }
 
 /// Arguments of `egress`.
@@ -223,6 +283,9 @@ pub struct EgressArgs {
     /// Which proxy enforces the domain list.
     #[arg(long, default_value = "squid", value_name = "PROXY")]
     pub proxy: ProxyEngine,
+    /// Measure so often; an attempt that does not end the same each time is inconclusive, with its counts.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), conflicts_with = "from")]
+    pub repeat: u32,
 }
 
 /// Which benches.

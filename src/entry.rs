@@ -37,6 +37,7 @@ pub fn main() -> ExitCode {
         | Command::Egress(_)
         | Command::Diff(_)
         | Command::Select(_)
+        | Command::Selftest(_)
         | Command::Auto(_)
         | Command::CiMatrix(_)
         | Command::Matrix(_)

@@ -153,6 +153,18 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Leaves out the ways out of every other enforcement model.
+    pub fn keep_models(&mut self, models: &[&str]) {
+        for jobs in &mut self.jobs {
+            jobs.retain(|j| !matches!(j, Job::Egress { model, .. } if !models.contains(&model.id.as_str())));
+        }
+        self.cells.retain(|c| {
+            let model = c.model.as_deref().filter(|_| c.id.starts_with("egress."));
+            model.is_none_or(|m| models.contains(&m))
+        });
+        self.filtered = true;
+    }
+
     /// Adds the sandbox of the user's seccomp profile where the shipped one's is planned.
     pub fn with_profile(&mut self) {
         for jobs in &mut self.jobs {

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 #[derive(Clone, Debug)]
 pub struct Progress {
     bar: Option<ProgressBar>,
+    silent: bool,
 }
 
 impl Progress {
@@ -24,13 +25,19 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Self { bar }
+        Self { bar, silent: false }
+    }
+
+    /// For a run whose caller tells how far it is.
+    pub fn silent() -> Self {
+        Self { bar: None, silent: true }
     }
 
     /// A line that stays.
     pub fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| note(text)),
+            None if self.silent => {}
             None => note(text),
         }
     }

@@ -5,7 +5,8 @@ use std::{fmt::Write as _, fs, io::Write as _, path::Path};
 use awf_probe::{
     commands::{
         Data,
-        run::{exit_of, is_filtered, of_runtime},
+        run::{exit_of, is_filtered},
+        written::of_runtime,
     },
     error::{Error, Exit},
     event::Event,

@@ -137,6 +137,7 @@ fn cells(catalogue: &Catalogue, models: &[Model], name: &str) -> Vec<Cell> {
             reason: "made up".to_owned(),
             result: (c.scope == Scope::Egress).then_some(Result_::Blocked),
             evidence: vec![],
+            counts: BTreeMap::new(),
         }));
     }
     cells

@@ -11,6 +11,7 @@ mod condition;
 pub mod coverage;
 mod matrix;
 mod outcome;
+pub mod repeat;
 mod requirement;
 pub mod select;
 mod tables;

@@ -81,6 +81,9 @@ pub struct Cell {
     /// What it rests on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Sighting>,
+    /// What it came out as, and how often, where the run was repeated.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<String, u64>,
 }
 
 impl Cell {
@@ -222,6 +225,15 @@ pub struct RunInfo {
     pub complete: bool,
     /// Milliseconds by phase, summed over sandboxes that ran in parallel.
     pub timings: BTreeMap<String, u64>,
+    /// The defect that was put in on purpose: nothing may be selected from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sabotage: Option<String>,
+    /// How often it was measured, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<u64>,
+    /// The journal that evidence names lines of, beside the report, where it is not `journal.jsonl`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<String>,
 }
 
 /// How much of the catalogue was measured.

@@ -1,7 +1,5 @@
 //! `awf-probe egress`: enforcement models × families of attempts, and one cell line by line.
 
-use std::time::Duration;
-
 use awf_probe_matrix::{Cell, Matrix, Result_, Standing, Verdict, assess_under};
 
 use super::{
@@ -10,7 +8,7 @@ use super::{
     print, run as measure,
 };
 use crate::{
-    cli::{EgressArgs, Output, RunArgs},
+    cli::{EgressArgs, RunArgs},
     error::{Error, Exit},
 };
 
@@ -47,23 +45,8 @@ pub async fn run(args: EgressArgs) -> Result<Exit, Error> {
 }
 
 fn run_args(args: &EgressArgs) -> RunArgs {
-    RunArgs {
-        runtimes: args.runtime.clone().into_iter().collect(),
-        all: false,
-        only: vec!["egress.*".to_owned()],
-        skip: vec![],
-        out: args.out.clone(),
-        jobs: args.jobs,
-        deadline: Duration::from_secs(120),
-        proxy: args.proxy,
-        toolbox_image: None,
-        seccomp_profile: None,
-        dry_run: false,
-        timings: false,
-        baseline: None,
-        report_only: false,
-        output: Output { format: "table".to_owned(), full: false, only_bad: false },
-    }
+    let asking = RunArgs::asking(args.runtime.clone().into_iter().collect(), vec!["egress.*".to_owned()]);
+    RunArgs { out: args.out.clone(), jobs: args.jobs, proxy: args.proxy, repeat: args.repeat, ..asking }
 }
 
 /// The model of a cell, with its backend.

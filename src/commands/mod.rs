@@ -25,9 +25,11 @@ pub mod list;
 pub mod matrix;
 pub mod run;
 pub mod select;
+pub mod selftest;
 pub mod shell;
 pub mod surprises;
 mod timings;
+pub mod written;
 
 /// Runs a command that needs the harness.
 pub async fn dispatch(cli: Cli) -> Result<Exit, Error> {
@@ -43,6 +45,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Diff(args) => diff::run(&args),
         Command::Auto(args) => auto::run(args).await,
         Command::CiMatrix(args) => ci_matrix::run(args).await,
+        Command::Selftest(args) => selftest::run(args).await,
         Command::Select(args) => select::run(args).await,
         Command::Matrix(args) => matrix::run(&args),
         Command::Completions(args) => shell::completions(&args),

@@ -1,19 +1,12 @@
 //! `awf-probe run`: plan, measure, judge, report, and leave nothing behind.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use awf_probe_matrix::{Fact, Leftovers, Matrix, Result_, RunInfo, RuntimeRow, Standing, Verdict, select::rfc3339};
 use awf_probe_reports::Format;
 use tokio::sync::OnceCell;
 
-use super::{Data, baseline::Baseline, clean, format, print, rendered, show, timings};
+use super::{Data, baseline::Baseline, clean, format, print, show, timings, written::Written};
 use crate::{
     cli::RunArgs,
     engine::docker::{
@@ -26,7 +19,6 @@ use crate::{
     event::{Event, JOURNAL},
     fingerprint, inventory,
     journal::Sink,
-    judge::judge,
     lab::{
         self,
         roles::wire::{Answer, Ask},
@@ -49,24 +41,8 @@ pub async fn matrix(args: &RunArgs, data: &Data) -> Result<Matrix, Error> {
     let info = docker.info().await?;
     let names = inventory::resolve(&info, &args.runtimes, args.all)?;
     let plan = Plan::build(&data.catalogue, &data.models, &names, &info.host.default_runtime, &filter)?;
-    let out = args.out.as_deref();
-    if let Some(dir) = out {
-        fs::create_dir_all(dir).map_err(|e| Error::unwritable(dir, &e))?;
-    }
-    let journal = out.map(|d| d.join("journal.jsonl"));
-    let sink = Sink::create(journal.as_deref())?;
-    let measured = measure(&docker, &info, &plan, data, args, None, &sink).await;
-    if let Some(why) = sink.failure() {
-        return Err(Error::Unwritable { path: journal.unwrap_or_default(), why });
-    }
-    let matrix = judge(&sink.events(), &data.catalogue, &data.models, &data.products);
-    if let Some(dir) = out {
-        write_reports(dir, &matrix, data, &sink.events())?;
-    }
-    measured?;
-    if !matrix.leftovers.ours.is_empty() {
-        return Err(Error::Leftovers { what: matrix.leftovers.ours.join("; ") });
-    }
+    let (matrix, _) = rounds(&docker, &info, &plan, data, args, None).await?;
+    nothing_left(&matrix)?;
     Ok(matrix)
 }
 
@@ -95,34 +71,18 @@ pub async fn run(args: RunArgs) -> Result<Exit, Error> {
         print(&describe(&plan))?;
         return Ok(Exit::Ok);
     }
-    let out = args.out.as_deref();
-    if let Some(dir) = out {
-        fs::create_dir_all(dir).map_err(|e| Error::unwritable(dir, &e))?;
-    }
-    let journal = out.map(|d| d.join("journal.jsonl"));
-    let sink = Sink::create(journal.as_deref())?;
-    let measured = measure(&docker, &info, &plan, &data, &args, profile, &sink).await;
-    if let Some(why) = sink.failure() {
-        return Err(Error::Unwritable { path: journal.unwrap_or_default(), why });
-    }
-    let matrix = judge(&sink.events(), &data.catalogue, &data.models, &data.products);
-    if let Some(dir) = out {
-        write_reports(dir, &matrix, &data, &sink.events())?;
-    }
-    // What was learned before an error is kept in the journal and the report.
-    measured?;
+    let (matrix, events) = rounds(&docker, &info, &plan, &data, &args, profile).await?;
     show(&matrix, &data, &args.output, format)?;
     if args.timings {
-        let ledger = timings::ledger(&sink.events());
+        let ledger = timings::ledger(&events);
         // Behind a table it belongs to the result; a document for a machine stays what it is.
         if format == Format::Table { print(&format!("\n{ledger}"))? } else { note(&ledger) }
     }
-    if let Some(dir) = out {
-        note(&format!("report and journal are in {}", dir.display()));
+    if let Some(dir) = &args.out {
+        let of = if args.repeat > 1 { "report, and those of every repetition," } else { "report and journal" };
+        note(&format!("{of} are in {}", dir.display()));
     }
-    if !matrix.leftovers.ours.is_empty() {
-        return Err(Error::Leftovers { what: matrix.leftovers.ours.join("; ") });
-    }
+    nothing_left(&matrix)?;
     let exit = match &baseline {
         Some(baseline) => baseline.exit(&matrix, plan.filtered, |id| filter.takes(id))?,
         None => exit_of(&matrix, &data, plan.filtered),
@@ -134,8 +94,47 @@ pub async fn run(args: RunArgs) -> Result<Exit, Error> {
     Ok(exit)
 }
 
+/// Fails where the run left something on the host.
+pub(super) fn nothing_left(matrix: &Matrix) -> Result<(), Error> {
+    if matrix.leftovers.ours.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Leftovers { what: matrix.leftovers.ours.join("; ") })
+}
+
+/// Measures as often as asked, and writes what was learned after each time, an interrupted one included. Returns the
+/// matrix of all, and the events of the last.
+async fn rounds(
+    docker: &Docker,
+    info: &Info,
+    plan: &Plan,
+    data: &Data,
+    args: &RunArgs,
+    profile: Option<Arc<str>>,
+) -> Result<(Matrix, Vec<Event>), Error> {
+    let mut written = Written::new(args.out.as_deref(), args.repeat, data);
+    loop {
+        let (dir, n) = written.next()?;
+        let journal = dir.as_ref().map(|d| d.join("journal.jsonl"));
+        let sink = Sink::create(journal.as_deref())?;
+        let measured = measure(docker, info, plan, data, args, profile.clone(), &sink).await;
+        if let Some(why) = sink.failure() {
+            return Err(Error::Unwritable { path: journal.unwrap_or_default(), why });
+        }
+        let events = sink.events();
+        // What was learned before an error is kept in the journal and the report.
+        let matrix = written.add(&events)?;
+        measured?;
+        if n == args.repeat {
+            return Ok((matrix, events));
+        }
+        let waver = matrix.cells.iter().filter(|c| c.counts.len() > 1).count();
+        note(&format!("repetition {n} of {}: {waver} of {} cells waver so far", args.repeat, matrix.cells.len()));
+    }
+}
+
 /// Everything that touches the engine and the host; whatever happens, what it made is removed.
-async fn measure(
+pub(super) async fn measure(
     docker: &Docker,
     info: &Info,
     plan: &Plan,
@@ -170,6 +169,7 @@ async fn measure(
             started: rfc3339(fingerprint::now()),
             catalogue: data.catalogue.hash.clone(),
             executable: image.executable.clone(),
+            sabotage: args.sabotage.map(|s| s.name.to_owned()),
             tools: tools.as_ref().map_or_else(|| "of the host".to_owned(), |(r, id)| format!("image {r} ({id})")),
             ..RunInfo::default()
         },
@@ -207,7 +207,7 @@ async fn stages(
     let draft = common(run, image, std::net::Ipv4Addr::UNSPECIFIED);
     let ground =
         ground.get_or_try_init(|| lab::survey(docker, &draft, &helper_runtime, tools.is_none(), dead, sink)).await?;
-    let mut common = common(run, image, ground.layout.approved());
+    let mut common = Common { sabotage: args.sabotage, ..common(run, image, ground.layout.approved()) };
     if let Some((reference, id)) = tools {
         common.toolbox = Some(Arc::new(docker.unpack_toolbox(run, reference, id, executable).await?));
     }
@@ -244,7 +244,7 @@ async fn with_lab(
         args.deadline,
         privilege,
     );
-    let progress = Progress::new(plan.jobs.iter().map(Vec::len).sum());
+    let progress = if args.quiet { Progress::silent() } else { Progress::new(plan.jobs.iter().map(Vec::len).sum()) };
     let build = async {
         let squid = args.proxy == crate::cli::ProxyEngine::Squid;
         let lab = ground.build(docker, &common, helper_runtime, info.host.cpus, squid, sink).await;
@@ -417,6 +417,7 @@ pub fn common(run: &str, image: &Image, resolver: std::net::Ipv4Addr) -> Common 
         volume: format!("awf-probe-{run}"),
         resolver: resolver.into(),
         toolbox: None,
+        sabotage: None,
     }
 }
 
@@ -451,109 +452,6 @@ async fn interrupted() {
         _ = int.recv() => {}
         _ = term.recv() => {}
     }
-}
-
-fn write_reports(dir: &Path, matrix: &Matrix, data: &Data, events: &[Event]) -> Result<(), Error> {
-    let json = |m: &Matrix| {
-        let output = crate::cli::Output { format: "json".to_owned(), full: false, only_bad: false };
-        rendered(m, data, &output, Format::Json)
-    };
-    write_sealed(&dir.join("report.json"), json(matrix)?.as_bytes())?;
-    if matrix.runtimes.len() < 2 {
-        return Ok(());
-    }
-    for row in &matrix.runtimes {
-        let own = dir.join(row.name.replace('/', "_"));
-        fs::create_dir_all(&own).map_err(|e| Error::unwritable(&own, &e))?;
-        let part = of_runtime(events, &row.name);
-        let judged = judge(&part, &data.catalogue, &data.models, &data.products);
-        write_sealed(&own.join("report.json"), json(&judged)?.as_bytes())?;
-        let mut lines = Vec::new();
-        for event in &part {
-            lines.extend(serde_json::to_vec(event).map_err(|e| Error::Bug(e.to_string()))?);
-            lines.push(b'\n');
-        }
-        write(&own.join("journal.jsonl"), &lines)?;
-    }
-    Ok(())
-}
-
-/// A report with its MAC beside it. Without a key (no home, a folder that cannot be written) it has none, and says so.
-fn write_sealed(path: &PathBuf, bytes: &[u8]) -> Result<(), Error> {
-    write(path, bytes)?;
-    let beside = fingerprint::mac_path(path);
-    match fingerprint::mac(bytes) {
-        Ok(mac) => write(&beside, format!("{mac}\n").as_bytes()),
-        Err(e) => {
-            note(&format!("the report has no MAC: {e}"));
-            // One of an earlier report would call this one edited.
-            match fs::remove_file(&beside) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::unwritable(&beside, &e)),
-                Ok(()) | Err(_) => Ok(()),
-            }
-        }
-    }
-}
-
-fn write(path: &PathBuf, bytes: &[u8]) -> Result<(), Error> {
-    fs::write(path, bytes).map_err(|e| Error::unwritable(path, &e))
-}
-
-/// The part of a journal that concerns one runtime. Of the ledgers everything stays but what another runtime's
-/// sandboxes sent: a packet nobody can account for may be this one's.
-pub fn of_runtime(events: &[Event], name: &str) -> Vec<Event> {
-    let mut part = Vec::new();
-    let mut others: BTreeSet<IpAddr> = BTreeSet::new();
-    for event in events {
-        match event {
-            Event::SandboxStarted { runtime, address, .. } if runtime != name => others.extend(address),
-            _ => {}
-        }
-    }
-    for event in events {
-        match event {
-            Event::RunStarted { journal, run, host, runtimes, plan } => part.push(Event::RunStarted {
-                journal: journal.clone(),
-                run: run.clone(),
-                host: host.clone(),
-                runtimes: runtimes.iter().filter(|r| r.name == name).cloned().collect(),
-                plan: plan.iter().filter(|c| c.runtime == name).cloned().collect(),
-            }),
-            Event::SandboxStarted { runtime, .. }
-            | Event::SandboxDied { runtime, .. }
-            | Event::Observed { runtime, .. }
-            | Event::HostProcesses { runtime, .. }
-            | Event::Phase { runtime, .. }
-            | Event::Drained { runtime, .. } => {
-                if runtime == name {
-                    part.push(event.clone());
-                }
-            }
-            Event::Problem { runtime, scenario, .. } => {
-                if runtime == name || scenario == "lab" {
-                    part.push(event.clone());
-                }
-            }
-            Event::Packet { at, packet } => {
-                // A frame where none belongs concerns every runtime.
-                if at == "tripwire" || !others.contains(&packet.src) {
-                    part.push(event.clone());
-                }
-            }
-            Event::Dns { client, .. } | Event::Http { client, .. } | Event::Decision { client, .. } => {
-                if !others.contains(client) {
-                    part.push(event.clone());
-                }
-            }
-            Event::LabUp { .. } | Event::Cleaned { .. } => part.push(event.clone()),
-            Event::RunFinished { elapsed_ms, complete, .. } => part.push(Event::RunFinished {
-                elapsed_ms: *elapsed_ms,
-                complete: *complete,
-                lines: part.len() as u64 + 1,
-            }),
-        }
-    }
-    part
 }
 
 /// Whether a matrix holds less than the catalogue.

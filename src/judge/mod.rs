@@ -1,5 +1,7 @@
 //! From observations to verdicts. A pure function of a journal and the catalogue.
 
+use std::collections::BTreeMap;
+
 use awf_probe_matrix::{
     Capability, Catalogue, Cell, Coverage, IsolationClass, Matrix, Model, Product, RuntimeRow, Scope, Sighting,
     Verdict, assess,
@@ -120,5 +122,6 @@ fn cell(planned: &PlannedCell, verdict: Verdict, reason: &str) -> Cell {
         reason: reason.to_owned(),
         result: None,
         evidence: vec![],
+        counts: BTreeMap::new(),
     }
 }

@@ -24,9 +24,10 @@ use crate::{
     journal::Sink,
     lab::{
         role::Role,
-        roles::wire::{Answer, Ask, HostChain},
+        roles::wire::{Answer, Ask, Hearing, HostChain},
     },
     progress::note,
+    sabotage::Deed,
     specs::{Net, Spec, Toolbox},
 };
 
@@ -39,7 +40,7 @@ const TCP_PORTS: &[u16] = &[
     27018, 28017,
 ];
 const UDP_PORTS: &[u16] = &[443, 1001, 1002, 1003, 40_000, 40_001];
-const MARKER_PORT: u16 = 9;
+pub(crate) const MARKER_PORT: u16 = 9;
 /// The proxy's port, AWF's.
 pub const PROXY_PORT: u16 = 3128;
 /// Last bytes of the sidecars' addresses, AWF's: API proxy, DoH proxy, CLI proxy.
@@ -130,7 +131,8 @@ pub struct Lab {
     pub layout: Layout,
     /// The host helper.
     pub helper: Arc<Role>,
-    witness: Arc<Role>,
+    /// The witness.
+    pub witness: Arc<Role>,
     proxy: Option<Arc<Role>>,
     sidecar: Option<Arc<Role>>,
     /// TCP port of the host's door, 0 if it could not be opened.
@@ -316,6 +318,7 @@ impl Ground {
         sink: &Sink,
     ) -> Result<Lab, Error> {
         let layout = self.layout.clone();
+        let deed = common.sabotage.map(|s| s.deed);
         let subnets: Vec<String> = layout.lab.iter().map(|b| format!("{b}/24")).collect();
         let names = |s: &str| link_name(&common.run, s);
         let (link, peer) = (names("w"), names("p"));
@@ -372,6 +375,11 @@ impl Ground {
                     ("*.denied.awf-probe.test".to_owned(), denied),
                     ("*.exfil.awf-probe.test".to_owned(), layout.witness(241).into()),
                 ],
+                hearing: match deed {
+                    Some(Deed::Witness(hearing)) => hearing,
+                    _ => Hearing::All,
+                },
+                mute: matches!(deed, Some(Deed::ResolverMute)),
             })
             .await?;
         let table = table(&common.run);
@@ -382,7 +390,7 @@ impl Ground {
                 via_mac: mac.clone(),
                 table,
                 document: layout.document_cidr.clone(),
-                bridges: bridges.clone(),
+                bridges: if matches!(deed, Some(Deed::NoRoute)) { vec![] } else { bridges.clone() },
             })
             .await?;
         self.preflight(&layout, &bridges, &link).await?;
@@ -409,6 +417,9 @@ impl Ground {
             lab.start_proxy(docker, common, runtime, squid, sink)
         );
         (lab.sidecar, lab.proxy) = (Some(sidecar?), Some(proxy?));
+        if let (Some(Deed::ProxyDies), Some(proxy)) = (deed, &lab.proxy) {
+            docker.kill(&proxy.id, "KILL").await.map_err(|no| Error::Lab { why: no.why })?;
+        }
         Ok(lab)
     }
 
@@ -547,10 +558,14 @@ impl Lab {
         let proxy = Arc::new(Role::start(docker, common, &spec, how, sink).await?);
         let on_host = || ["/usr/sbin/squid", "/sbin/squid"].iter().any(|p| std::path::Path::new(p).exists());
         let squid = squid && common.toolbox.as_ref().map_or_else(on_host, |t| t.squid);
+        let mut allow = vec!["allowed.awf-probe.test".to_owned()];
+        if let Some(Deed::Allow(more)) = common.sabotage.map(|s| s.deed) {
+            allow.extend(more.iter().map(|d| (*d).to_owned()));
+        }
         let ask = |engine: &str| Ask::Proxy {
             engine: engine.to_owned(),
             port: PROXY_PORT,
-            allow: vec!["allowed.awf-probe.test".to_owned()],
+            allow: allow.clone(),
             resolver: self.layout.approved().into(),
         };
         let answer = if squid {

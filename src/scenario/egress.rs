@@ -10,6 +10,7 @@ use super::{Agent, BatchEnd, Cx, ask, drain};
 use crate::{
     event::Event,
     lab::{GUARDED, INTERNAL, LAB, Lab, PROXY_PORT, REDIRECTED, SIDECARS},
+    sabotage::Deed,
     specs::{Net, Spec, Toolbox, proxy_env},
 };
 
@@ -87,6 +88,10 @@ pub async fn run(cx: &Cx, runtime: &str, model: &Model, backend: Option<&str>, r
         cx.problem(runtime, &scenario, "lab", why.as_str());
     }
     if alive && before.is_ok() && agent.run(true, asks.collect()).await == BatchEnd::Finished {
+        if let Some(Deed::WitnessDies) = cx.common.sabotage.map(|s| s.deed) {
+            // Of several models the first has done it.
+            drop(cx.docker.kill(&lab.witness.id, "KILL").await);
+        }
         drain(cx, &lab, runtime, &scenario).await;
     }
     agent.stop().await;
@@ -184,7 +189,10 @@ impl Way<'_> {
     }
 
     fn install(&self, backend: &str, address: Ipv4Addr) -> Ask {
-        let rules = rules(address, self.proxy, self.cx.layout.approved());
+        let mut rules = rules(address, self.proxy, self.cx.layout.approved());
+        if let Some(Deed::Rules(edit)) = self.cx.common.sabotage.map(|s| s.deed) {
+            edit(&mut rules);
+        }
         ask("rules.install", "rules", &self.params, json!({"backend": backend, "rules": rules}))
     }
 }

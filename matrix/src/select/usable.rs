@@ -11,6 +11,9 @@ pub(super) fn usable<'a>(source: &'a Source, q: &Question<'_>) -> Result<&'a Mat
     if matrix.run.catalogue != q.catalogue.hash {
         return Err("it was judged by another catalogue; judge its journal again with --rejudge".to_owned());
     }
+    if let Some(defect) = &matrix.run.sabotage {
+        return Err(format!("it was measured with a defect put in on purpose: {defect}"));
+    }
     if !matrix.run.complete {
         return Err("its run was cut off".to_owned());
     }

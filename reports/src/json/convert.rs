@@ -185,14 +185,15 @@ macro_rules! variants {
 fields! {
     RunV1 = RunInfo {
         id, version, started, elapsed_ms, catalogue, executable, document_range, lab, proxy, tools, complete,
-        timings_ms = timings,
+        timings_ms = timings, sabotage, repeats,
+        journal,
     }
     HostV1 = Host {
         kernel, os, arch, engine, api, cgroup, cgroup_driver, default_runtime, security, engine_id, cpus, settings,
     }
     RuntimeV1 = RuntimeRow { name, version, product, fingerprint, class, unusable, notes }
     FingerprintV1 = Fingerprint { path, sha256, args, files, wraps }
-    CellV1 = Cell { id, runtime, model, backend, verdict, reason, result, evidence }
+    CellV1 = Cell { id, runtime, model, backend, verdict, reason, result, evidence, counts }
     SightingV1 = Sighting { source, saw, journal_line }
     RequirementV1 = RequirementResult { id, runtime, model, standing, because, rests_on }
     RequirementCellV1 = RequirementCell { cell, verdict, reason }

@@ -74,6 +74,15 @@ pub struct RunV1 {
     pub complete: bool,
     /// Milliseconds by phase, summed over sandboxes that ran in parallel.
     pub timings_ms: BTreeMap<String, u64>,
+    /// The defect that was put in on purpose: nothing may be selected from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sabotage: Option<String>,
+    /// How often it was measured, where that was asked for. A cell that was not the same each time is inconclusive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<u64>,
+    /// The journal that evidence names lines of, beside the report, where it is not `journal.jsonl`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<String>,
 }
 
 /// A host.
@@ -183,6 +192,9 @@ pub struct CellV1 {
     /// What it rests on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<SightingV1>,
+    /// What it came out as, and how often, where the run was repeated: `pass`, or `fail (leaked)` for a way out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<String, u64>,
 }
 
 /// What the evidence says. Only `pass` satisfies a requirement.

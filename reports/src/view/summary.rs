@@ -82,11 +82,18 @@ impl View<'_> {
             }
         }
         let end = if self.matrix.run.complete { "" } else { "; the run did not come to its end" };
-        vec![
-            ("coverage", measured),
-            ("leftovers", leftovers),
-            ("elapsed", format!("{}{end}", duration(self.matrix.run.elapsed_ms))),
-        ]
+        let mut lines = vec![("coverage", measured), ("leftovers", leftovers)];
+        if let Some(times) = self.matrix.run.repeats {
+            let waver = self.matrix.cells.iter().filter(|c| c.counts.len() > 1).count();
+            let waver =
+                if waver == 0 { "no cell wavers".to_owned() } else { format!("{} unstable", count(waver, "cell")) };
+            lines.push((
+                "repeated",
+                format!("measured {}, {waver}", count(usize::try_from(times).unwrap_or(usize::MAX), "time")),
+            ));
+        }
+        lines.push(("elapsed", format!("{}{end}", duration(self.matrix.run.elapsed_ms))));
+        lines
     }
 }
 

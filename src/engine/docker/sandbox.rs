@@ -35,6 +35,7 @@ use super::{
 use crate::{
     error::Error,
     extra::ENGINE_SOCKET,
+    sabotage::{Deed, Sabotage},
     specs::{AWF_PROFILE, Net, Seccomp, Spec, Toolbox, marker_profile},
 };
 
@@ -57,6 +58,8 @@ pub struct Common {
     pub resolver: IpAddr,
     /// An image whose tools take the place of the host's.
     pub toolbox: Option<Arc<ToolboxImage>>,
+    /// A defect put in on purpose.
+    pub sabotage: Option<&'static Sabotage>,
 }
 
 /// Arguments, label and privileges beyond the spec.
@@ -307,6 +310,9 @@ impl Docker {
             ..Default::default()
         };
         super::drive::settle(&mut body, &spec.more);
+        if let (Some(Deed::Sandbox(edit)), "agent") = (common.sabotage.map(|s| s.deed), how.role) {
+            edit(&mut body);
+        }
         body
     }
 }

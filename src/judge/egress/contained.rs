@@ -50,6 +50,12 @@ impl Look<'_> {
             return match self.complete() {
                 Ok(line) => {
                     evidence.push(ledger("witness", "nothing", line));
+                    // That nothing arrived there says something only where the witness sees such an attempt at all.
+                    let Some((model, control)) = self.open_control(seen) else {
+                        let why = format!("{text}, but without rules it does not arrive at the witness either");
+                        return Ending::new(Result_::Inconclusive, why, evidence);
+                    };
+                    evidence.push(self.control_line(model, control));
                     Ending::new(Result_::Proxied, text, evidence)
                 }
                 Err(why) => Ending::new(Result_::Inconclusive, why, evidence),
@@ -137,6 +143,13 @@ impl Look<'_> {
             (Result_::Inconclusive, format!("it does not arrive under `open` either: {}", c.fact.outcome))
         };
         Ending::new(result, reason, evidence)
+    }
+
+    /// The same attempt where nothing enforces, if it arrives there.
+    fn open_control(&self, seen: &Seen) -> Option<(&'static str, &Seen)> {
+        [("open", "egress[open]"), ("open with NET_RAW", "egress[open]+raw")]
+            .into_iter()
+            .find_map(|(model, scenario)| Some((model, self.control(scenario, seen).filter(|c| self.arrived(c))?)))
     }
 
     /// The target of an attempt that arrives under no model, seen alive from where it may be reached.

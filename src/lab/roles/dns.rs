@@ -114,6 +114,16 @@ pub(super) async fn serve_udp(socket: Wildcard, zone: Arc<Zone>, out: Out) {
     }
 }
 
+/// Takes queries for ever and answers none.
+pub(super) async fn swallow_udp(socket: Wildcard) {
+    let mut buffer = vec![0; 4096];
+    loop {
+        if socket.receive(&mut buffer).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
 /// Serves one TCP connection until it ends, idles or turns out not to speak DNS.
 pub(super) async fn serve_tcp(mut stream: TcpStream, zone: &Zone, out: &Out, idle: Duration) {
     let (Ok(client), Ok(server)) = (stream.peer_addr(), stream.local_addr()) else {

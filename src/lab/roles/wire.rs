@@ -160,6 +160,10 @@ pub enum Ask {
         udp: Vec<u16>,
         /// Names the DNS server knows: exact name or `*.suffix`, and the address it answers. Other names get NXDOMAIN.
         names: Vec<(String, IpAddr)>,
+        /// Which of the packets it reports.
+        hearing: Hearing,
+        /// Whether its resolver answers nothing.
+        mute: bool,
     },
     /// Proxy. Start proxying on `port` with the ACL, and capture on every interface.
     Proxy {
@@ -208,6 +212,21 @@ pub enum Ask {
     },
     /// Any role. The state of its capture: packets and drops since the start.
     Counters,
+}
+
+/// Which packets a witness reports: all, unless the lab is spoilt on purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hearing {
+    /// All of them.
+    #[default]
+    All,
+    /// None.
+    Nothing,
+    /// The harness's own markers alone.
+    Markers,
+    /// The markers, and every other one of the rest.
+    EveryOther,
 }
 
 /// AWF's rules on the host for one bridge.

@@ -18,8 +18,9 @@ use super::netlink::Netlink;
 use super::servers::{self, Shared};
 use super::subnet::Subnet;
 use super::udp::Wildcard;
-use super::wire::{Answer, Ask, Cidr};
+use super::wire::{Answer, Ask, Cidr, Hearing};
 use super::{bpf, change};
+use crate::lab::MARKER_PORT;
 
 /// The witness's state.
 pub(super) struct Witness {
@@ -35,19 +36,29 @@ impl Witness {
     }
 
     /// Binds every port first and sets the link up last: the first packet that arrives is captured and answered.
-    async fn start(&mut self, place: Place<'_>, tcp: &[u16], udp: &[u16], names: Vec<(String, IpAddr)>) -> Result<()> {
+    async fn start(
+        &mut self,
+        place: Place<'_>,
+        tcp: &[u16],
+        udp: &[u16],
+        names: Vec<(String, IpAddr)>,
+        (hearing, mute): (Hearing, bool),
+    ) -> Result<()> {
         if self.capture.is_some() {
             bail!("the witness runs already");
         }
         let zone = Arc::new(Zone::new(names));
         let shared = Shared::new(Arc::clone(&zone), self.out.clone())?;
-        for port in with_dns(tcp) {
+        // A mute resolver has nobody to accept its connections either.
+        for port in with_dns(tcp).into_iter().filter(|p| !(mute && *p == 53)) {
             let listener = servers::listen(place.address, port)?;
             self.servers.push(tokio::spawn(servers::accept(listener, Arc::clone(&shared))));
         }
         for port in with_dns(udp) {
             let socket = Wildcard::bind(place.address, port).with_context(|| format!("bind UDP port {port}"))?;
-            self.servers.push(if port == 53 {
+            self.servers.push(if port == 53 && mute {
+                tokio::spawn(dns::swallow_udp(socket))
+            } else if port == 53 {
                 tokio::spawn(dns::serve_udp(socket, Arc::clone(&zone), self.out.clone()))
             } else {
                 tokio::spawn(servers::echo_udp(socket))
@@ -55,7 +66,7 @@ impl Witness {
         }
         let mut netlink = Netlink::open(0)?;
         let link = wait_for(&mut netlink, place.link).await?;
-        let watch = Arriving(place.link.into());
+        let watch = Arriving { link: place.link.into(), hearing, others: 0 };
         self.capture = Some(Capture::start(Some(link), &bpf::arriving(), watch, &self.out)?);
         settle(&mut netlink, link, &place)?;
         net::wait_until_running(&mut netlink, place.link).await
@@ -65,7 +76,7 @@ impl Witness {
 impl Role for Witness {
     async fn answer(&mut self, ask: Ask) -> Result<Answer> {
         match ask {
-            Ask::Witness { link, address, gateway, gateway_mac, document, lab, tcp, udp, names } => {
+            Ask::Witness { link, address, gateway, gateway_mac, document, lab, tcp, udp, names, hearing, mute } => {
                 let place = Place {
                     link: &link,
                     address,
@@ -74,7 +85,7 @@ impl Role for Witness {
                     document: document.parse()?,
                     lab: lab.iter().map(|subnet: &Cidr| subnet.parse()).collect::<Result<_>>()?,
                 };
-                self.start(place, &tcp, &udp, names).await?;
+                self.start(place, &tcp, &udp, names, (hearing, mute)).await?;
                 Ok(Answer::Ok)
             }
             Ask::Counters => Ok(counters(self.capture.as_ref(), &self.out)),
@@ -100,13 +111,31 @@ struct Place<'a> {
 }
 
 /// Everything that arrives on the link, but for the chatter of address resolution (ARP is no IP anyway).
-struct Arriving(Arc<str>);
+struct Arriving {
+    link: Arc<str>,
+    hearing: Hearing,
+    /// Packets so far that are no markers.
+    others: u64,
+}
+
+impl Arriving {
+    fn heard(&mut self, port: u16) -> bool {
+        let marker = port == MARKER_PORT;
+        self.others += u64::from(!marker);
+        match self.hearing {
+            Hearing::All => true,
+            Hearing::Nothing => false,
+            Hearing::Markers => marker,
+            Hearing::EveryOther => marker || self.others % 2 == 0,
+        }
+    }
+}
 
 impl Watch for Arriving {
     fn fate(&mut self, frame: &Frame) -> Fate {
         // Neighbour discovery and multicast listener reports, unless they carry a nonce.
         let chatter = frame.packet.proto == ICMPV6 && frame.packet.dst.is_multicast() && frame.packet.nonce.is_empty();
-        if chatter { Fate::Ignore } else { Fate::Report(Arc::clone(&self.0)) }
+        if chatter || !self.heard(frame.packet.dport) { Fate::Ignore } else { Fate::Report(Arc::clone(&self.link)) }
     }
 }
 
