@@ -1,10 +1,13 @@
 //! The command line as it is typed.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::sabotage::Sabotage;
+use crate::{
+    rehearsal::{Rehearsal, Through},
+    sabotage::Sabotage,
+};
 
 /// Measures what every OCI runtime of a host really does, and which one an agent firewall can trust.
 #[derive(Debug, Parser)]
@@ -65,6 +68,11 @@ pub enum Command {
         after_help = "Examples:\n  awf-probe bench\n  awf-probe bench --runtime runsc --suite full --out bench\n  awf-probe bench --runtime runsc --only 'file.*' --precision 2 --budget 10m\n\nExit codes: 0 every comparison could be made, 3 some could not; see `awf-probe --help` for the others. A figure is no\nverdict: nothing here fails for being slow."
     )]
     Bench(BenchArgs),
+    /// Bring the agent up with the settings that `select` emits, start it as AWF does, and have it do a real job.
+    #[command(
+        after_help = "Examples:\n  awf-probe rehearse --runtime runsc\n  awf-probe rehearse --selection selection.json --through engine\n  awf-probe rehearse --runtime runc --out rehearsal target/awf-probe\n\nExit codes: 0 every step and requirement holds, 1 one does not, 3 something could not be told; see `awf-probe --help`\nfor the others."
+    )]
+    Rehearse(RehearseArgs),
     /// Put defects in on purpose, one at a time, and see whether the verdicts on this host notice them.
     #[command(
         after_help = "Examples:\n  awf-probe selftest\n  awf-probe selftest --runtime runsc --only 'witness-*'\n  awf-probe selftest --format json --out selftest\n\nExit codes: 0 every defect was noticed and no other verdict turned, 1 one was not, or one turned without cause, 3 some\ncannot be shown here because the cells do not pass without the defect either; see `awf-probe --help` for the others."
@@ -217,6 +225,9 @@ pub struct RunArgs {
     /// Without progress.
     #[arg(skip)]
     pub quiet: bool,
+    /// Settings that are rehearsed; `rehearse` sets it.
+    #[arg(skip)]
+    pub rehearsal: Option<Arc<Rehearsal>>,
 }
 
 impl RunArgs {
@@ -241,8 +252,35 @@ impl RunArgs {
             output: Output { format: "table".to_owned(), full: false, only_bad: false },
             sabotage: None,
             quiet: false,
+            rehearsal: None,
         }
     }
+}
+
+/// Arguments of `rehearse`.
+#[derive(Debug, Args)]
+pub struct RehearseArgs {
+    /// Folders or report.json of runs to select from. Default: target/awf-probe.
+    #[arg(value_name = "REPORT", conflicts_with = "selection")]
+    pub reports: Vec<PathBuf>,
+    /// A selection.json, as `select --format json` prints it.
+    #[arg(long, value_name = "FILE")]
+    pub selection: Option<PathBuf>,
+    /// This runtime, as Docker knows it, even if another one would be chosen.
+    #[arg(long, value_name = "NAME", conflicts_with = "selection")]
+    pub runtime: Option<String>,
+    /// default, strict, or a policy file.
+    #[arg(long, default_value = "default", value_name = "POLICY", conflicts_with = "selection")]
+    pub policy: String,
+    /// By what the agent is brought up; may be repeated. Default: the engine, and Compose where it is there.
+    #[arg(long, value_name = "WAY")]
+    pub through: Vec<Through>,
+    /// Write report.json, journal.jsonl and rehearsal.json there.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// text or json.
+    #[arg(long, default_value = "text", value_name = "FORMAT")]
+    pub format: String,
 }
 
 /// Arguments of `selftest`.
@@ -437,6 +475,9 @@ pub struct Asked {
     /// Reports older than this are not used, such as 90s, 30m, 24h or 7d. Default: the policy's.
     #[arg(long, value_name = "DURATION")]
     pub max_age: Option<String>,
+    /// A bench.json of this host: where nothing else tells two runtimes apart, the one that costs less is chosen.
+    #[arg(long, value_name = "FILE")]
+    pub bench: Option<PathBuf>,
     /// How to print the answer.
     #[arg(long, default_value = "text", value_name = "FORMAT")]
     pub format: SelectFormat,

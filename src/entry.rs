@@ -38,6 +38,7 @@ pub fn main() -> ExitCode {
         | Command::Diff(_)
         | Command::Select(_)
         | Command::Selftest(_)
+        | Command::Rehearse(_)
         | Command::Auto(_)
         | Command::CiMatrix(_)
         | Command::Matrix(_)

@@ -19,6 +19,7 @@ pub mod lab;
 pub mod plan;
 pub mod progress;
 pub mod record;
+pub mod rehearsal;
 pub mod sabotage;
 pub mod scenario;
 pub mod seccomp;

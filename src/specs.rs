@@ -2,7 +2,9 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use crate::{extra::Extra, settings::Settings};
+use serde_json::Value;
+
+use crate::{engine::docker::sandbox::Common, extra::Extra, settings::Settings};
 
 /// The network a sandbox is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,18 @@ pub enum Net {
     Join(String),
     /// The host's.
     Host,
+}
+
+impl Net {
+    /// The network's name, if it is one of the lab's.
+    pub fn name<'a>(&'a self, common: &'a Common) -> Option<&'a str> {
+        match self {
+            Self::Lab(_) => Some(&common.lab),
+            Self::Internal(_) => Some(&common.internal),
+            Self::Other(name, _) => Some(name),
+            Self::None | Self::Join(_) | Self::Host => None,
+        }
+    }
 }
 
 /// Where the host's programs are mounted.
@@ -88,6 +102,8 @@ pub struct Spec {
     pub extra: Extra,
     /// What a client says about its life.
     pub more: Settings,
+    /// The agent's service of a Compose override, which wins over all of the above.
+    pub emitted: Option<Arc<Value>>,
 }
 
 impl Spec {
@@ -113,6 +129,7 @@ impl Spec {
             extra_hosts: vec![],
             extra: Extra::default(),
             more: Settings::default(),
+            emitted: None,
         }
     }
 

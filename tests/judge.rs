@@ -310,6 +310,32 @@ fn nothing_is_unseen_in_a_ledger_that_is_not_complete() {
 // (d)
 
 #[test]
+fn a_witness_that_sees_no_packet_closes_no_way_out() {
+    let mut wrong = Wrong::default();
+    for name in GOLDEN {
+        let mut bench = Bench::new(name);
+        let packets = bench.all(|e| matches!(e, Event::Packet { at, .. } if at == "witness"));
+        assert!(packets.len() > 100, "{name}: the witness saw {} packets", packets.len());
+        let blind = Change::without(&packets);
+        // What the proxy or a neighbour is asked is told by the proxy's decisions and by whoever answered.
+        let cells: Vec<usize> = (0..bench.plan.len())
+            .filter(|i| {
+                bench.base[*i].result.is_some()
+                    && bench.capability(*i).want == Some(EgressWant::Contained)
+                    && bench.attempt(*i).sink == Sink::Witness
+                    // Its control is its own listener, which is seen by another ledger.
+                    && !matches!(bench.attempt(*i).payload, Payload::OtherBridge | Payload::AbstractHost)
+            })
+            .collect();
+        assert!(cells.len() > 100, "{name}: {} cells", cells.len());
+        let passed = cells.iter().filter(|i| bench.base[**i].verdict == Verdict::Pass).count();
+        assert!(passed > 50, "{name}: {passed} of {} pass with a witness that sees", cells.len());
+        wrong.unless(&mut bench, &blind, &cells, &|| "with a blind witness".to_owned(), |c| c.verdict != Verdict::Pass);
+    }
+    wrong.finish(GOLDEN.len());
+}
+
+#[test]
 fn every_capability_can_pass_and_can_fail() {
     let data = data();
     let golden = events("runc");

@@ -336,6 +336,43 @@ fn the_tools_can_come_from_an_image() {
     assert!(verdict == Verdict::Skipped && why.starts_with("tool missing: iptables-nft"), "{verdict:?}: {why}");
 }
 
+/// Defects in the sandbox, in the rules and in the lab: each is noticed, and no verdict turns without one.
+#[test]
+fn the_self_test_finds_every_defect() {
+    let _turn = turn();
+    let before = host();
+    let output = run(&["selftest", "--runtime", "runc", "--format", "json"]);
+    unchanged(&before);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {}", stderr(&output)));
+    let rows = report["defects"].as_array().expect("defects");
+    assert!(rows.len() >= 25, "{}", rows.len());
+    for row in rows {
+        assert_eq!(row["outcome"], "found", "{row:#}");
+    }
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[test]
+fn a_run_that_is_repeated_counts_what_its_cells_came_out_as() {
+    let _turn = turn();
+    let (before, out) = (host(), scratch("repeat"));
+    let dir = out.to_str().expect("utf-8");
+    let output =
+        run(&["run", "--runtime", "runc", "--only", "seccomp.errno", "--repeat", "3", "--report-only", "--out", dir]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    unchanged(&before);
+    let report: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(out.join("report.json")).expect("report")).expect("JSON");
+    assert_eq!((&report["run"]["repeats"], &report["run"]["journal"]), (&3.into(), &"repeat-03/journal.jsonl".into()));
+    let cell = &report["cells"][0];
+    assert_eq!(cell["counts"], serde_json::json!({"pass": 3}), "{cell:#}");
+    for n in 1..=3 {
+        let one = judged(&out.join(format!("repeat-0{n}")));
+        assert_eq!((one.cells[0].verdict, one.run.repeats), (Verdict::Pass, None));
+    }
+}
+
 #[test]
 fn an_image_that_is_not_there_is_not_pulled() {
     let _turn = turn();

@@ -183,7 +183,10 @@ fn measure(cx: &mut Cx, bench: &Bench, op: &mut Op, units: u64) -> io::Result<()
     let target = Duration::from_micros(cx.number("target_us").unwrap_or(4000));
     let ops = match cx.number("ops") {
         Some(ops) => ops,
-        None => calibrated(op, target)?,
+        None => {
+            let begun = Instant::now();
+            calibrated(op, target, || begun.elapsed())?
+        }
     };
     // Untimed: caches, lazily made things, a sleeping peer.
     op((ops / 4).max(1))?;
@@ -208,12 +211,12 @@ fn measure(cx: &mut Cx, bench: &Bench, op: &mut Op, units: u64) -> io::Result<()
 }
 
 /// How many repetitions take about as long as a sample should.
-fn calibrated(op: &mut Op, target: Duration) -> io::Result<u64> {
+fn calibrated(op: &mut Op, target: Duration, clock: impl Fn() -> Duration) -> io::Result<u64> {
     let mut ops = 1;
     loop {
-        let begun = Instant::now();
+        let begun = clock();
         op(ops)?;
-        let took = begun.elapsed();
+        let took = clock() - begun;
         if took * 2 >= target || ops >= MOST_OPS {
             let share = target.as_secs_f64() / took.as_secs_f64().max(1e-9);
             return Ok(((ops as f64 * share) as u64).clamp(1, MOST_OPS));
@@ -236,6 +239,8 @@ fn slower(bench: &Bench) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::Cell, rc::Rc};
+
     use super::*;
 
     #[test]
@@ -248,17 +253,19 @@ mod tests {
 
     #[test]
     fn a_sample_takes_about_as_long_as_asked() {
-        let mut op: Op = Box::new(|n| {
-            std::thread::sleep(Duration::from_micros(100 * n));
+        // A clock of its own: on a machine that does much else no sleep is as long as asked.
+        let now = Rc::new(Cell::new(Duration::ZERO));
+        let ticks = Rc::clone(&now);
+        let mut op: Op = Box::new(move |n| {
+            ticks.set(ticks.get() + Duration::from_micros(100 * n));
             Ok(())
         });
-        let ops = calibrated(&mut op, Duration::from_millis(4)).expect("it sleeps");
-        assert!((5..=40).contains(&ops), "{ops}");
+        assert_eq!(calibrated(&mut op, Duration::from_millis(4), || now.get()).expect("it does nothing"), 40);
     }
 
     #[test]
     fn what_fails_is_an_error() {
         let mut op: Op = Box::new(|_| Err(io::ErrorKind::NotFound.into()));
-        assert!(calibrated(&mut op, Duration::from_millis(1)).is_err());
+        assert!(calibrated(&mut op, Duration::from_millis(1), || Duration::ZERO).is_err());
     }
 }

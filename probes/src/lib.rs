@@ -32,6 +32,7 @@ mod privileges;
 mod procfs;
 mod procview;
 mod propagation;
+mod rehearse;
 mod rlimits;
 mod seccomp;
 mod shared;
@@ -72,6 +73,7 @@ pub const FAMILIES: &[(&str, &[Probe])] = &[
     ("environment", environment::PROBES),
     ("procfs", procfs::PROBES),
     ("procview", procview::PROBES),
+    ("rehearse", rehearse::PROBES),
     ("bind", bind::PROBES),
     ("tmpfs", tmpfs::PROBES),
     ("chroot", chroot::PROBES),

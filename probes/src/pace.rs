@@ -20,8 +20,12 @@ const MOST: u32 = 300;
 
 /// Takes the factor from how long the first container of a run took to start.
 pub fn measured(start: Duration) {
+    TENTHS.store(factor(start), Ordering::Relaxed);
+}
+
+fn factor(start: Duration) -> u32 {
     let tenths = start.as_millis().saturating_mul(10) / ORDINARY.as_millis();
-    TENTHS.store(u32::try_from(tenths).unwrap_or(MOST).clamp(10, MOST), Ordering::Relaxed);
+    u32::try_from(tenths).unwrap_or(MOST).clamp(10, MOST)
 }
 
 /// The factor in tenths.
@@ -51,12 +55,10 @@ mod tests {
 
     #[test]
     fn a_slow_host_gets_more_time_and_a_fast_one_no_less() {
-        measured(Duration::from_millis(300));
-        assert_eq!(scaled(Duration::from_secs(30)), Duration::from_secs(30));
-        measured(Duration::from_secs(15));
-        assert_eq!(scaled(Duration::from_secs(30)), Duration::from_secs(300));
-        measured(Duration::from_secs(3600));
-        assert_eq!(scaled(Duration::from_secs(1)), Duration::from_secs(30));
-        measured(Duration::ZERO);
+        assert_eq!(factor(Duration::ZERO), 10);
+        assert_eq!(factor(Duration::from_millis(300)), 10);
+        assert_eq!(factor(Duration::from_millis(5500)), 55);
+        assert_eq!(factor(Duration::from_secs(3600)), MOST);
+        assert_eq!(scaled(Duration::from_secs(30)), Duration::from_secs(30), "where nothing was measured");
     }
 }

@@ -7,6 +7,8 @@ mod markdown;
 mod table;
 mod v1;
 
+use std::collections::BTreeMap;
+
 use awf_probe_matrix::bench::{
     Bench, CONFIDENCE, Comparison, Figures, Finding, Interval, LEAST_ROUNDS, Round, compare, finding, spread,
 };
@@ -149,6 +151,33 @@ impl From<Finding> for FindingV1 {
             Finding::Untold => Self::Untold,
         }
     }
+}
+
+/// What each runtime costs beside the reference, in thousandths: the geometric mean of its ratios over the benches that
+/// say something of every candidate. A difference that was not found is none. Empty where no bench does.
+pub fn costs(document: &BenchV1) -> BTreeMap<String, u64> {
+    let started: Vec<&str> =
+        document.candidates.iter().filter(|c| c.unusable.is_none()).map(|c| c.name.as_str()).collect();
+    let ratio = |row: &BenchRowV1, name: &str| {
+        let c = row.candidates.iter().find(|c| c.runtime == name)?;
+        match c.finding {
+            FindingV1::Untold => None,
+            FindingV1::NoDifference => Some(1.0),
+            FindingV1::More | FindingV1::Less => c.ratio.as_ref().map(|r| r.value).filter(|r| *r > 0.0),
+        }
+    };
+    let common: Vec<&BenchRowV1> =
+        document.benches.iter().filter(|row| started.iter().all(|name| ratio(row, name).is_some())).collect();
+    let mut costs = BTreeMap::new();
+    if common.is_empty() || started.is_empty() {
+        return costs;
+    }
+    costs.insert(document.reference.name.clone(), 1000);
+    for name in started {
+        let sum: f64 = common.iter().filter_map(|row| ratio(row, name)).map(f64::ln).sum();
+        costs.insert(name.to_owned(), ((sum / common.len() as f64).exp() * 1000.0).round() as u64);
+    }
+    costs
 }
 
 /// Five digits are more than any of this is known to.

@@ -23,6 +23,7 @@ pub mod explain;
 pub mod judge;
 pub mod list;
 pub mod matrix;
+pub mod rehearse;
 pub mod run;
 pub mod select;
 pub mod selftest;
@@ -45,6 +46,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Diff(args) => diff::run(&args),
         Command::Auto(args) => auto::run(args).await,
         Command::CiMatrix(args) => ci_matrix::run(args).await,
+        Command::Rehearse(args) => rehearse::run(args).await,
         Command::Selftest(args) => selftest::run(args).await,
         Command::Select(args) => select::run(args).await,
         Command::Matrix(args) => matrix::run(&args),

@@ -28,7 +28,7 @@ use crate::{
     record::Record,
     scenario::{
         Cx, LabHandle, Privilege, bridge, compose, egress, health, joined, life, lifecycle, millis, netns, propagation,
-        restart, shared, solo,
+        rehearsal, restart, shared, solo,
     },
     seccomp::{self, Profile, Setting},
     specs::AWF_PROFILE,
@@ -104,7 +104,7 @@ pub(super) fn nothing_left(matrix: &Matrix) -> Result<(), Error> {
 
 /// Measures as often as asked, and writes what was learned after each time, an interrupted one included. Returns the
 /// matrix of all, and the events of the last.
-async fn rounds(
+pub(super) async fn rounds(
     docker: &Docker,
     info: &Info,
     plan: &Plan,
@@ -207,7 +207,8 @@ async fn stages(
     let draft = common(run, image, std::net::Ipv4Addr::UNSPECIFIED);
     let ground =
         ground.get_or_try_init(|| lab::survey(docker, &draft, &helper_runtime, tools.is_none(), dead, sink)).await?;
-    let mut common = Common { sabotage: args.sabotage, ..common(run, image, ground.layout.approved()) };
+    let rehearsal = args.rehearsal.clone();
+    let mut common = Common { sabotage: args.sabotage, rehearsal, ..common(run, image, ground.layout.approved()) };
     if let Some((reference, id)) = tools {
         common.toolbox = Some(Arc::new(docker.unpack_toolbox(run, reference, id, executable).await?));
     }
@@ -347,6 +348,7 @@ async fn driven(cx: &Cx, runtime: &str, name: &str) {
         "joined" => joined::run(cx, runtime).await,
         "life" => life::run(cx, runtime).await,
         "propagation" => propagation::run(cx, runtime).await,
+        "rehearsal" => rehearsal::run(cx, runtime).await,
         "restart" => restart::run(cx, runtime).await,
         "shared" => shared::run(cx, runtime).await,
         "signals" => lifecycle::signals(cx, runtime).await,
@@ -418,6 +420,7 @@ pub fn common(run: &str, image: &Image, resolver: std::net::Ipv4Addr) -> Common 
         resolver: resolver.into(),
         toolbox: None,
         sabotage: None,
+        rehearsal: None,
     }
 }
 

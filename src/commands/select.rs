@@ -10,6 +10,7 @@ use awf_probe_matrix::{
     },
 };
 use awf_probe_reports::{
+    bench::{self, BenchV1},
     read,
     selection::{self, OutcomeV1, SelectionV1, Topology},
 };
@@ -64,6 +65,7 @@ pub struct Chooser<'a> {
     fields: Vec<Field>,
     policy: Policy,
     max_age: u64,
+    bench: Option<BenchV1>,
 }
 
 impl<'a> Chooser<'a> {
@@ -90,7 +92,8 @@ impl<'a> Chooser<'a> {
                 help: "use a number and a unit, such as 90s, 30m, 24h or 7d".to_owned(),
             })?,
         };
-        Ok(Self { data, mitigations, fields, policy, max_age })
+        let bench = asked.bench.as_deref().map(figures).transpose()?;
+        Ok(Self { data, mitigations, fields, policy, max_age, bench })
     }
 
     /// Asks the question.
@@ -101,7 +104,7 @@ impl<'a> Chooser<'a> {
         asked: &Asked,
         then: impl FnOnce(&Answer, &Question<'_>) -> T,
     ) -> T {
-        let costs = BTreeMap::new();
+        let costs = self.costs(sources);
         let question = Question {
             catalogue: &self.data.catalogue,
             models: &self.data.models,
@@ -115,6 +118,21 @@ impl<'a> Chooser<'a> {
             costs: &costs,
         };
         then(&select(sources, &question), &question)
+    }
+
+    /// What the runtimes of these reports cost, as far as the very executables were measured.
+    fn costs(&self, sources: &[Source]) -> BTreeMap<String, u64> {
+        let Some(bench) = &self.bench else { return BTreeMap::new() };
+        let mut costs = bench::costs(bench);
+        let matrices = sources.iter().filter_map(|s| s.content.as_ref().ok());
+        for row in matrices.flat_map(|m| &m.runtimes) {
+            let subject = std::iter::once(&bench.reference).chain(&bench.candidates).find(|s| s.name == row.name);
+            let same = subject.is_some_and(|s| s.version == row.version && s.sha256 == row.fingerprint.sha256);
+            if !same && costs.remove(&row.name).is_some() {
+                note(&format!("{} is another executable than the one whose cost was measured", row.name));
+            }
+        }
+        costs
     }
 
     /// Asks, and prints the answer. A refusal is exit code 1.
@@ -166,6 +184,15 @@ mod erased {
             serde_json::to_string_pretty(self).map(|t| t + "\n").map_err(|e| Error::Bug(e.to_string()))
         }
     }
+}
+
+fn figures(path: &Path) -> Result<BenchV1, Error> {
+    let bad = |why: String| Error::Usage {
+        why: format!("--bench {}: {why}", path.display()),
+        help: "`awf-probe bench --out DIR` writes DIR/bench.json".to_owned(),
+    };
+    let text = fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+    bench::read(&text).map_err(|e| bad(e.to_string()))
 }
 
 fn policy(asked: &str, data: &Data, mitigations: &[Mitigation]) -> Result<Policy, Error> {

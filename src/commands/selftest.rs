@@ -283,3 +283,102 @@ fn json(runtime: &str, rows: &[Row]) -> Result<String, Error> {
     let text = serde_json::to_string_pretty(&document).map_err(|e| Error::Bug(e.to_string()))?;
     Ok(format!("{text}\n"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use awf_probe_matrix::{Cell, Coverage, Host, Leftovers, RunInfo};
+
+    use super::*;
+
+    fn matrix(cells: &[(&str, Option<&str>, Verdict)]) -> Matrix {
+        let cell = |(id, backend, verdict): &(&str, Option<&str>, Verdict)| Cell {
+            id: (*id).to_owned(),
+            runtime: "a".to_owned(),
+            model: backend.map(|_| "m".to_owned()),
+            backend: backend.map(str::to_owned),
+            verdict: *verdict,
+            reason: String::new(),
+            result: None,
+            evidence: vec![],
+            counts: BTreeMap::new(),
+        };
+        Matrix {
+            run: RunInfo::default(),
+            host: Host::default(),
+            runtimes: vec![],
+            cells: cells.iter().map(cell).collect(),
+            requirements: vec![],
+            coverage: Coverage::default(),
+            leftovers: Leftovers::default(),
+        }
+    }
+
+    fn outcome(
+        then: &[(&str, Option<&str>, Verdict)],
+        now: &[(&str, Option<&str>, Verdict)],
+        deed: Deed,
+        turns: &'static [(&'static str, Turn)],
+    ) -> Outcome {
+        let sabotage = Sabotage { name: "s", about: "", deed, turns };
+        compare(&matrix(then), &matrix(now), &sabotage).expect("globs").outcome
+    }
+
+    /// What must come of a passing cell is decided for every verdict, and for no other than is said.
+    #[test]
+    fn each_turn_takes_its_verdicts_and_no_other() {
+        for now in Verdict::ALL {
+            let of = |turns| outcome(&[("a.b", None, Verdict::Pass)], &[("a.b", None, now)], Deed::ProxyDies, turns);
+            let right = |is: bool| if is { Outcome::Found } else { Outcome::Wrong };
+            assert_eq!(of(&[("a.*", Turn::Fail)]), right(now == Verdict::Fail));
+            assert_eq!(of(&[("a.*", Turn::Untold)]), right(now == Verdict::Inconclusive));
+            assert_eq!(of(&[("a.*", Turn::NoPass)]), right(now != Verdict::Pass));
+            assert_eq!(of(&[("a.*", Turn::NoBetter)]), Outcome::Found);
+            // Nothing is said of it: it must stay.
+            assert_eq!(of(&[]), right(now == Verdict::Pass));
+            assert_eq!(of(&[("x.*", Turn::NoBetter)]), right(now == Verdict::Pass));
+        }
+    }
+
+    #[test]
+    fn a_cell_that_does_not_pass_shows_nothing_and_must_not_begin_to() {
+        for then in [Verdict::Fail, Verdict::Inconclusive, Verdict::Skipped, Verdict::NotApplicable] {
+            for turn in [Turn::Fail, Turn::Untold, Turn::NoPass] {
+                let turns: &'static [(&str, Turn)] = Box::leak(Box::new([("a.b", turn)]));
+                let of = |now| outcome(&[("a.b", None, then)], &[("a.b", None, now)], Deed::ProxyDies, turns);
+                assert_eq!(of(then), Outcome::NotShown);
+                assert_eq!(of(Verdict::Pass), Outcome::Wrong);
+            }
+        }
+        let none = outcome(&[], &[("a.b", None, Verdict::Fail)], Deed::ProxyDies, &[("a.b", Turn::Fail)]);
+        assert_eq!(none, Outcome::Wrong, "a cell without a reference");
+    }
+
+    #[test]
+    fn rules_reach_the_models_that_install_them() {
+        let then = [("a.b", Some("nft"), Verdict::Pass), ("a.b", None, Verdict::Pass)];
+        let turns: &[(&str, Turn)] = &[("a.b", Turn::Fail)];
+        let of = |a, b| outcome(&then, &[("a.b", Some("nft"), a), ("a.b", None, b)], Deed::Rules(|_| {}), turns);
+        assert_eq!(of(Verdict::Fail, Verdict::Pass), Outcome::Found);
+        assert_eq!(of(Verdict::Fail, Verdict::Fail), Outcome::Wrong);
+        assert_eq!(of(Verdict::Pass, Verdict::Pass), Outcome::Wrong);
+    }
+
+    #[test]
+    fn every_defect_has_a_name_of_its_own_and_cells_that_are_asked() {
+        for (i, s) in SABOTAGES.iter().enumerate() {
+            assert!(SABOTAGES[..i].iter().all(|t| t.name != s.name), "{} is there twice", s.name);
+            let asked = if s.about_egress() { IN_LAB } else { IN_SANDBOX };
+            for (glob, _) in s.turns {
+                let glob = Glob::new(glob).expect("a glob").compile_matcher();
+                assert!(asked.iter().any(|id| glob.is_match(id)), "{}: nothing asked is meant", s.name);
+            }
+        }
+        let data = Data::load().expect("data");
+        for id in IN_LAB.iter().chain(IN_SANDBOX) {
+            assert!(data.catalogue.get(id).is_some(), "{id}");
+        }
+        assert!(MODELS.iter().all(|m| data.models.iter().any(|x| x.id == *m)));
+    }
+}

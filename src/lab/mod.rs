@@ -598,6 +598,13 @@ impl Lab {
         Ok(proxy)
     }
 
+    /// Has the witness answer these paths with this content.
+    pub async fn serve(&self, files: Vec<(String, Vec<u8>)>) -> Result<(), Error> {
+        let hex = |bytes: Vec<u8>| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let files = files.into_iter().map(|(path, bytes)| (path, hex(bytes))).collect();
+        self.witness.ask(Ask::Serve { files }).await.map(drop)
+    }
+
     /// Waits until whatever was sent before now has been seen, or is not coming: markers through the witness's
     /// link, one per CPU, then a settle time; and nothing may have been lost. The answer is what the journal says.
     pub async fn drain(&self) -> Result<String, String> {

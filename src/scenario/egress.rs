@@ -56,6 +56,10 @@ pub async fn run(cx: &Cx, runtime: &str, model: &Model, backend: Option<&str>, r
     if model.proxy_env {
         spec.env = proxy_env(&proxy.to_string());
     }
+    if let Some(r) = cx.common.rehearsal.as_deref().filter(|r| !raw && r.is(model, backend)) {
+        let emitted = super::rehearsal::emitted(cx, r, runtime, net, address);
+        spec.emitted = Some(emitted["services"]["agent"].clone().into());
+    }
     let Some(mut agent) = Agent::start(cx, runtime, &scenario, "agent", spec, None).await else { return };
     let way = Way { cx, lab: &lab, net, proxy, model, params: cx.params(Some(address)) };
     let mut alive = true;
@@ -134,7 +138,7 @@ fn numbered() -> impl Iterator<Item = (usize, &'static Attempt)> {
     ATTEMPTS.iter().enumerate()
 }
 
-fn on(cx: &Cx, net: usize, address: Ipv4Addr) -> Net {
+pub(super) fn on(cx: &Cx, net: usize, address: Ipv4Addr) -> Net {
     match net {
         LAB => Net::Lab(address),
         INTERNAL => Net::Internal(address),
@@ -197,7 +201,7 @@ impl Way<'_> {
     }
 }
 
-async fn by_init(cx: &Cx, runtime: &str, scenario: &str, agent: &Agent, init: &str, install: Ask) {
+pub(super) async fn by_init(cx: &Cx, runtime: &str, scenario: &str, agent: &Agent, init: &str, install: Ask) {
     let spec = Spec::init("init", agent.id());
     let Some(mut container) = Agent::start(cx, runtime, scenario, "init", spec, Some(init)).await else {
         return agent.observe("engine", "init", Outcome::refused("does not start", format!("under {init}")));

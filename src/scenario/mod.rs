@@ -47,6 +47,7 @@ pub mod lifecycle;
 pub mod netns;
 mod privilege;
 pub mod propagation;
+pub mod rehearsal;
 pub mod restart;
 pub mod shared;
 pub mod solo;
@@ -294,26 +295,39 @@ impl Agent {
             create_ms: millis(sandbox.create),
             start_ms: millis(sandbox.start),
         });
+        let asked = also_under.unwrap_or(runtime);
+        Self::adopt(cx, runtime, scenario, (role, asked), sandbox, &comm, address).await
+    }
+
+    /// Takes a guest over that was started otherwise: role and the runtime asked for, and the comm it was given.
+    pub(super) async fn adopt(
+        cx: &Cx,
+        runtime: &str,
+        scenario: &str,
+        (role, asked): (&str, &str),
+        sandbox: Sandbox,
+        comm: &str,
+        address: Option<IpAddr>,
+    ) -> Option<Self> {
         let mut agent = Self {
             sandbox,
             cx: cx.clone(),
             runtime: runtime.to_owned(),
             scenario: scenario.to_owned(),
             address,
-            comm: comm.clone(),
+            comm: comm.to_owned(),
             batches: 0,
             behind: false,
         };
-        agent.observe("engine", "comm", Outcome::value(&comm));
-        let (role, asked) = (role.to_owned(), also_under.unwrap_or(runtime).to_owned());
+        agent.observe("engine", "comm", Outcome::value(comm));
         let ready = match agent.greeting().await {
-            Ok(()) => agent.seen_from_outside(&role, &asked, &comm).await,
+            Ok(()) => agent.seen_from_outside(role, asked, comm).await,
             Err(why) => Err(why),
         };
         match ready {
             Ok(()) => Some(agent),
             Err(why) => {
-                problem("start", why);
+                cx.problem(runtime, scenario, "start", why);
                 agent.stop().await;
                 None
             }

@@ -51,7 +51,7 @@ pub(crate) fn measure(asked: &[&'static Saboteur]) -> Result<Kills, String> {
     let mut kills = Kills::default();
     let full = std::env::var("AWF_PROBE_SABOTEURS").is_ok_and(|v| v == "full");
     for (i, group) in asked.chunks(GROUP).enumerate() {
-        kills.run(&format!("solo-{i}"), group, &["--skip", "egress.*", "--skip", "netns.*"]);
+        kills.run(&format!("solo-{i}"), group, &["--skip", "egress.*", "--skip", "netns.*", "--skip", "compose.*"]);
     }
     let networked: Vec<&'static Saboteur> = asked.iter().filter(|s| s.network || full).copied().collect();
     for (i, group) in networked.chunks(GROUP).enumerate() {

@@ -170,7 +170,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         "net-raw",
         Bundle(|c| add_caps(c, &["CAP_NET_RAW"])),
         &[("privileges.no-net-raw", FAIL), ("privileges.bounding-set", UNTOLD)],
-        "raw sockets open",
+        "raw sockets open, which the agent must not have",
     ),
     killed(
         "sys-admin",

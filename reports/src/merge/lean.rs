@@ -6,6 +6,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     io::{self, Write},
 };
 
@@ -63,6 +64,8 @@ struct LeanCapability<'a> {
 pub(super) struct LeanCell<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
     pub(super) backend: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    counts: BTreeMap<String, u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty", borrow)]
     evidence: Vec<LeanSighting<'a>>,
     #[serde(borrow)]
@@ -179,7 +182,9 @@ fn same_members(report: crate::json::ReportV1) {
         cells,
     } = report;
     for CapabilityV1 { id: _, title: _, kind: _, family: _ } in capabilities {}
-    for CellV1 { id: _, runtime: _, model: _, backend: _, verdict: _, reason: _, result: _, evidence } in cells {
+    for CellV1 { id: _, runtime: _, model: _, backend: _, verdict: _, reason: _, result: _, evidence, counts: _ } in
+        cells
+    {
         for SightingV1 { source: _, saw: _, journal_line: _ } in evidence {}
     }
 }

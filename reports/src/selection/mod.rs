@@ -7,7 +7,7 @@ mod v1;
 
 use awf_probe_matrix::{
     Fingerprint, Sighting,
-    select::{Answer, Basis, Candidate, Needed, Proof, Question, Rejected, instant, rfc3339},
+    select::{Answer, Basis, Candidate, Needed, Proof, Question, Rejected, instant, property, rfc3339},
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -109,7 +109,8 @@ pub fn compose(answer: &Answer, at: &Topology) -> Option<Value> {
     let c = answer.ranked.first()?;
     let p = c.proved.first()?;
     let profile = profile::profile(c, p, &answer.host.as_ref()?.default_runtime);
-    Some(profile::compose(c, p, &profile, at))
+    let redirected = property(&p.model, "network") == "redirected";
+    Some(profile::compose(&c.row.name, redirected, &profile, at))
 }
 
 /// The JSON Schemas of what is written here, by file name.

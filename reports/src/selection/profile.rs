@@ -125,8 +125,9 @@ const AWF_NAMES: &[(&str, &str)] = &[("gvisor", "runsc")];
 /// Where a pids limit would end the sandbox it must be out of reach of RLIMIT_NPROC.
 const PIDS_BACKSTOP: u64 = 32_768;
 
-/// The Compose override for the agent and its init container.
-pub fn compose(candidate: &Candidate, proved: &Proved, profile: &ProfileV1, at: &Topology) -> Value {
+/// The Compose override for the agent and its init container, for a runtime by the engine's name. `redirected`: the host
+/// sends the agent's HTTP and HTTPS to the proxy.
+pub fn compose(runtime: &str, redirected: bool, profile: &ProfileV1, at: &Topology) -> Value {
     let merged = profile.iptables_init == "merged";
     let mut cap_add = vec!["SYS_CHROOT", "SYS_ADMIN"];
     let mut cap_drop = vec!["NET_RAW", "SYS_PTRACE", "SYS_MODULE", "SYS_RAWIO", "MKNOD"];
@@ -153,7 +154,7 @@ pub fn compose(candidate: &Candidate, proved: &Proved, profile: &ProfileV1, at: 
         environment.insert("AWF_SKIP_IPTABLES_INIT".to_owned(), json!("1"));
     }
     let mut agent = json!({
-        "runtime": candidate.row.name,
+        "runtime": runtime,
         // On an internal network nothing but the embedded resolver is there to ask.
         "dns": [if profile.internal_network { "127.0.0.11" } else { at.resolver.as_str() }],
         "dns_search": [],
@@ -179,8 +180,8 @@ pub fn compose(candidate: &Candidate, proved: &Proved, profile: &ProfileV1, at: 
         }
     }
     let init = match (profile.iptables_init.as_str(), &profile.init_runtime) {
-        ("present", Some(runtime)) => json!({
-            "runtime": runtime,
+        ("present", Some(init)) => json!({
+            "runtime": init,
             "network_mode": "service:agent",
             "cap_drop": ["ALL"],
             "cap_add": ["NET_ADMIN", "NET_RAW"],
@@ -198,13 +199,13 @@ pub fn compose(candidate: &Candidate, proved: &Proved, profile: &ProfileV1, at: 
             "iptables_backend": profile.iptables_backend,
             "seccomp": "the profile AWF's own file names stays in force: security_opt of an override adds to it",
             "resolv_conf": if profile.static_dns { json!(format!("nameserver {}", at.resolver)) } else { Value::Null },
-            "host_rules": if profile.host_rules { host_rules(proved, at) } else { vec![] },
+            "host_rules": if profile.host_rules { host_rules(redirected, at) } else { vec![] },
         },
     })
 }
 
 /// AWF's chain on the host, in its order.
-fn host_rules(proved: &Proved, at: &Topology) -> Vec<String> {
+fn host_rules(redirected: bool, at: &Topology) -> Vec<String> {
     let rule = |r: String| format!("iptables -w {r}");
     let mut rules = vec![rule("-N FW_WRAPPER".to_owned())];
     let mut add = |r: String| rules.push(rule(format!("-A FW_WRAPPER {r}")));
@@ -216,7 +217,7 @@ fn host_rules(proved: &Proved, at: &Topology) -> Vec<String> {
     }
     add("-j REJECT --reject-with icmp-port-unreachable".to_owned());
     rules.push(rule(format!("-I DOCKER-USER -i {} -j FW_WRAPPER", at.bridge)));
-    if property(&proved.model, "network") == "redirected" {
+    if redirected {
         rules.push(rule(format!(
             "-t nat -A PREROUTING -i {} ! -s {} -p tcp -m multiport --dports 80,443 -j DNAT --to-destination {}:3128",
             at.bridge, at.proxy, at.proxy

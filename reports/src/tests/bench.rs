@@ -7,7 +7,7 @@ use awf_probe_matrix::{
 use unicode_width::UnicodeWidthStr;
 
 use super::{HOSTILE, golden};
-use crate::bench::{FindingV1, document, json, markdown, read, schema, table};
+use crate::bench::{FindingV1, costs, document, json, markdown, read, schema, table};
 
 /// Twelve rounds of two visits around this cost.
 fn rounds(cost: f64) -> Vec<Round> {
@@ -87,6 +87,28 @@ fn what_cannot_be_told_is_said_so() {
     let untold = |at: usize| d.benches[at].candidates[0].untold.clone().unwrap_or_default();
     assert!(untold(0).contains("5 rounds, 8 are needed") && untold(1).contains("clock") && untold(3).contains("EPERM"));
     assert!(d.benches.iter().all(|b| b.candidates[0].finding == FindingV1::Untold));
+}
+
+#[test]
+fn a_cost_is_the_mean_ratio_over_what_is_told_of_every_candidate() {
+    let mut two = bench();
+    two.candidates.push(subject("third", IsolationClass::SharedKernel));
+    for (f, times) in two.benches.iter_mut().zip([2.0, 8.0, 1.0, 1.0]) {
+        let third = f.reference.iter().map(|r| r.iter().map(|v| v.iter().map(|s| s * times).collect()).collect());
+        f.candidates.push(third.collect());
+    }
+    let c = costs(&document(&two));
+    // (2 · 8 · 1 · 1)^¼
+    assert_eq!((c["runc"], c["third"]), (1000, 2000));
+    assert!(c["other"] > 2000, "{c:?}");
+    // What is not told of one counts for none.
+    two.benches[1].candidates[0].clear();
+    let c = costs(&document(&two));
+    assert!((1258..=1261).contains(&c["third"]), "(2 · 1 · 1)^⅓: {c:?}");
+    for f in &mut two.benches {
+        f.candidates[0].clear();
+    }
+    assert!(costs(&document(&two)).is_empty());
 }
 
 #[test]

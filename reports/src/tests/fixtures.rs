@@ -1,5 +1,7 @@
 //! Crafted matrices over a small catalogue of their own, so that the real one may grow.
 
+use std::collections::BTreeMap;
+
 use awf_probe_matrix::{
     Catalogue, Cell, Coverage, Fingerprint, Host, IsolationClass, Leftovers, Matrix, Result_, RunInfo, RuntimeRow,
     Scope, Sighting, Verdict, assess, models,

@@ -83,6 +83,10 @@ impl View<'_> {
         }
         let end = if self.matrix.run.complete { "" } else { "; the run did not come to its end" };
         let mut lines = vec![("coverage", measured), ("leftovers", leftovers)];
+        if let Some(defect) = &self.matrix.run.sabotage {
+            let what = format!("{}, put in on purpose: none of this holds of the runtimes", clean(defect));
+            lines.push(("defect", what));
+        }
         if let Some(times) = self.matrix.run.repeats {
             let waver = self.matrix.cells.iter().filter(|c| c.counts.len() > 1).count();
             let waver =

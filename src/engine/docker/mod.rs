@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::error::Error;
 
 pub mod drive;
+pub mod emitted;
 pub mod image;
 pub mod objects;
 pub mod sandbox;

@@ -35,6 +35,7 @@ use super::{
 use crate::{
     error::Error,
     extra::ENGINE_SOCKET,
+    rehearsal::Rehearsal,
     sabotage::{Deed, Sabotage},
     specs::{AWF_PROFILE, Net, Seccomp, Spec, Toolbox, marker_profile},
 };
@@ -60,6 +61,21 @@ pub struct Common {
     pub toolbox: Option<Arc<ToolboxImage>>,
     /// A defect put in on purpose.
     pub sabotage: Option<&'static Sabotage>,
+    /// Settings that are rehearsed.
+    pub rehearsal: Option<Arc<Rehearsal>>,
+}
+
+/// A mount, as a Compose file has it.
+#[derive(Debug)]
+pub struct MountAs {
+    /// A volume; else a path of the host.
+    pub volume: bool,
+    /// The volume's name, or the path.
+    pub source: String,
+    /// Where it is.
+    pub target: String,
+    /// Whether it is read-only.
+    pub read_only: bool,
 }
 
 /// Arguments, label and privileges beyond the spec.
@@ -310,10 +326,34 @@ impl Docker {
             ..Default::default()
         };
         super::drive::settle(&mut body, &spec.more);
+        if let Some(service) = &spec.emitted {
+            super::emitted::apply(&mut body, service);
+        }
         if let (Some(Deed::Sandbox(edit)), "agent") = (common.sabotage.map(|s| s.deed), how.role) {
             edit(&mut body);
         }
         body
+    }
+}
+
+impl Docker {
+    /// The mounts of a spec.
+    pub fn mounts_of(&self, common: &Common, spec: &Spec) -> Vec<MountAs> {
+        let all = mounts(common, spec, self.socket()).into_iter();
+        all.map(|m| MountAs {
+            volume: m.typ == Some(MountType::VOLUME),
+            source: m.source.unwrap_or_default(),
+            target: m.target.unwrap_or_default(),
+            read_only: m.read_only.unwrap_or_default(),
+        })
+        .collect()
+    }
+
+    /// The tmpfs mounts of a spec: path and options.
+    pub fn tmpfs_of(&self, spec: &Spec) -> Vec<(String, String)> {
+        let mut all: Vec<(String, String)> = tmpfs(spec).into_iter().collect();
+        all.sort();
+        all
     }
 }
 

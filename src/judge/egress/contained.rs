@@ -146,7 +146,7 @@ impl Look<'_> {
     }
 
     /// The same attempt where nothing enforces, if it arrives there.
-    fn open_control(&self, seen: &Seen) -> Option<(&'static str, &Seen)> {
+    pub(super) fn open_control(&self, seen: &Seen) -> Option<(&'static str, &Seen)> {
         [("open", "egress[open]"), ("open with NET_RAW", "egress[open]+raw")]
             .into_iter()
             .find_map(|(model, scenario)| Some((model, self.control(scenario, seen).filter(|c| self.arrived(c))?)))

@@ -70,6 +70,12 @@ impl Look<'_> {
             }
             evidence.push(ledger("control, after it", &text, line));
         }
+        // That nothing arrived afterwards says something only where the witness sees what is sent there.
+        let Some((model, open)) = self.open_control(seen) else {
+            let why = "the control failed: without rules nothing arrives at the witness either";
+            return Ending::new(Result_::Inconclusive, why, evidence);
+        };
+        evidence.push(self.control_line(model, open));
         let why = format!("{}; with the capabilities AWF takes away it is possible", act.fact.outcome);
         Ending::new(Result_::RefusedAtSource, why, evidence)
     }

@@ -46,7 +46,9 @@ impl Doors {
                     let ours = lab.iter().any(|s| s.contains(client.ip().to_canonical()));
                     if let (true, Ok(server)) = (ours, stream.local_addr()) {
                         let out = to.0.clone();
-                        tokio::spawn(async move { speak(stream, &Peer { client, server, sni: None }, &out).await });
+                        tokio::spawn(async move {
+                            speak(stream, &Peer { client, server, sni: None, content: None }, &out).await
+                        });
                     }
                 }
             }),

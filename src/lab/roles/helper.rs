@@ -169,7 +169,9 @@ impl Role for Helper {
             }
             Ask::Knock { port } => Ok(Answer::Lines { lines: vec![bridges::knock(port).await?] }),
             Ask::Counters => Ok(counters(self.tap.as_ref(), &self.out)),
-            Ask::Witness { .. } | Ask::Proxy { .. } | Ask::Sidecar { .. } => bail!("not a question for the helper"),
+            Ask::Witness { .. } | Ask::Serve { .. } | Ask::Proxy { .. } | Ask::Sidecar { .. } => {
+                bail!("not a question for the helper")
+            }
         }
     }
 

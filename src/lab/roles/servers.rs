@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use super::dns::{self, Zone};
 use super::http::looks_like_http;
 use super::io::Out;
-use super::speak::{GREETING, IDLE, Peer, greet, speak};
+use super::speak::{Content, GREETING, IDLE, Peer, greet, speak};
 use super::udp::Wildcard;
 
 /// What every connection of the witness shares.
@@ -28,11 +28,12 @@ pub(super) struct Shared {
     zone: Arc<Zone>,
     out: Out,
     connections: Semaphore,
+    content: Arc<Content>,
 }
 
 impl Shared {
     /// Makes the certificate.
-    pub(super) fn new(zone: Arc<Zone>, out: Out) -> Result<Arc<Self>> {
+    pub(super) fn new(zone: Arc<Zone>, out: Out, content: Arc<Content>) -> Result<Arc<Self>> {
         let certified = rcgen::generate_simple_self_signed(["awf-witness".to_owned()]).context("make a certificate")?;
         let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).map_err(anyhow::Error::msg)?;
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -40,7 +41,7 @@ impl Shared {
             .with_no_client_auth()
             .with_single_cert(vec![certified.cert.der().clone()], key)?;
         let connections = Semaphore::new(CONNECTIONS);
-        Ok(Arc::new(Self { tls: TlsAcceptor::from(Arc::new(config)), zone, out, connections }))
+        Ok(Arc::new(Self { tls: TlsAcceptor::from(Arc::new(config)), zone, out, connections, content }))
     }
 }
 
@@ -93,7 +94,7 @@ async fn serve(stream: TcpStream, shared: &Shared) {
     let (Ok(client), Ok(server)) = (stream.peer_addr(), stream.local_addr()) else {
         return;
     };
-    let peer = Peer { client, server, sni: None };
+    let peer = Peer { client, server, sni: None, content: Some(Arc::clone(&shared.content)) };
     if server.port() == 53 {
         return dns::serve_tcp(stream, &shared.zone, &shared.out, IDLE).await;
     }
@@ -161,7 +162,7 @@ mod tests {
 
     async fn server() -> (SocketAddr, Out) {
         let out = Out::to_nowhere();
-        let shared = Shared::new(Arc::new(Zone::default()), out.clone()).expect("a server");
+        let shared = Shared::new(Arc::new(Zone::default()), out.clone(), Arc::default()).expect("a server");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(accept(listener, shared));

@@ -42,7 +42,7 @@ impl Sidecar {
         }
         let names = net::links(&mut netlink)?.into_iter().map(|l| (l.index, l.name.into())).collect();
         self.capture = Some(Capture::start(None, &bpf::arriving(), Neighbour(names), &self.out)?);
-        let shared = Shared::new(Arc::new(Zone::default()), self.out.clone())?;
+        let shared = Shared::new(Arc::new(Zone::default()), self.out.clone(), Arc::default())?;
         for port in ports {
             let listener = servers::listen(Ipv4Addr::UNSPECIFIED.into(), *port)?;
             self.servers.push(tokio::spawn(servers::accept(listener, Arc::clone(&shared))));

@@ -1,6 +1,8 @@
 //! What the witness says on one connection: HTTP, an echo, or a banner and an echo.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -18,7 +20,12 @@ pub(super) struct Peer {
     pub(super) server: SocketAddr,
     /// The server name, inside TLS.
     pub(super) sni: Option<String>,
+    /// What is served beside the usual.
+    pub(super) content: Option<Arc<Content>>,
 }
+
+/// Content by path.
+pub(super) type Content = RwLock<HashMap<String, Arc<[u8]>>>;
 
 /// HTTP where it is HTTP, else an echo.
 pub(super) async fn speak<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, peer: &Peer, out: &Out) {
@@ -59,6 +66,20 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, head: &Head, h
     if let Some(host) = head.target.strip_prefix("/redirect/").filter(|h| h.bytes().all(is_host)) {
         let reply =
             format!("HTTP/1.1 302 Found\r\nLocation: http://{host}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return finish(stream, reply.as_bytes()).await;
+    }
+    let path = head.target.split('?').next().unwrap_or_default();
+    let found = peer.content.as_ref().and_then(|c| c.read().ok()?.get(path).cloned());
+    if let Some(bytes) = found.filter(|_| head.method == "GET") {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nServer: awf-witness\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            bytes.len()
+        );
+        return finish(stream, &[head.as_bytes(), &bytes].concat()).await;
+    }
+    // Where something is served, what is not there must be told from what is.
+    if path.starts_with("/repo.git/") {
+        let reply = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         return finish(stream, reply.as_bytes()).await;
     }
     // Something large, for who measures how fast it comes.

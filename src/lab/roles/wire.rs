@@ -210,6 +210,11 @@ pub enum Ask {
         /// The port.
         port: u16,
     },
+    /// Witness. Answer these paths of any host with this content, from now on.
+    Serve {
+        /// Path, and content in hexadecimal.
+        files: Vec<(String, String)>,
+    },
     /// Any role. The state of its capture: packets and drops since the start.
     Counters,
 }

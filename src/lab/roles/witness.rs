@@ -16,6 +16,7 @@ use super::io::{Out, Role};
 use super::net::{self, MARK, Route};
 use super::netlink::Netlink;
 use super::servers::{self, Shared};
+use super::speak::Content;
 use super::subnet::Subnet;
 use super::udp::Wildcard;
 use super::wire::{Answer, Ask, Cidr, Hearing};
@@ -27,12 +28,13 @@ pub(super) struct Witness {
     out: Out,
     capture: Option<Capture>,
     servers: Vec<JoinHandle<()>>,
+    content: Arc<Content>,
 }
 
 impl Witness {
     /// A witness that does nothing yet.
-    pub(super) const fn new(out: Out) -> Self {
-        Self { out, capture: None, servers: Vec::new() }
+    pub(super) fn new(out: Out) -> Self {
+        Self { out, capture: None, servers: Vec::new(), content: Arc::default() }
     }
 
     /// Binds every port first and sets the link up last: the first packet that arrives is captured and answered.
@@ -48,7 +50,7 @@ impl Witness {
             bail!("the witness runs already");
         }
         let zone = Arc::new(Zone::new(names));
-        let shared = Shared::new(Arc::clone(&zone), self.out.clone())?;
+        let shared = Shared::new(Arc::clone(&zone), self.out.clone(), Arc::clone(&self.content))?;
         // A mute resolver has nobody to accept its connections either.
         for port in with_dns(tcp).into_iter().filter(|p| !(mute && *p == 53)) {
             let listener = servers::listen(place.address, port)?;
@@ -86,6 +88,13 @@ impl Role for Witness {
                     lab: lab.iter().map(|subnet: &Cidr| subnet.parse()).collect::<Result<_>>()?,
                 };
                 self.start(place, &tcp, &udp, names, (hearing, mute)).await?;
+                Ok(Answer::Ok)
+            }
+            Ask::Serve { files } => {
+                let mut content = self.content.write().map_err(|_| anyhow::anyhow!("the content is lost"))?;
+                for (path, hex) in files {
+                    content.insert(path, bytes(&hex)?.into());
+                }
                 Ok(Answer::Ok)
             }
             Ask::Counters => Ok(counters(self.capture.as_ref(), &self.out)),
@@ -187,6 +196,12 @@ fn settle(netlink: &mut Netlink, link: u32, place: &Place<'_>) -> Result<()> {
     };
     change::add_route(netlink, &local).with_context(|| format!("make {} local", place.document))?;
     Ok(())
+}
+
+/// What hexadecimal digits stand for.
+fn bytes(hex: &str) -> Result<Vec<u8>> {
+    let digits = hex.as_bytes().chunks(2);
+    digits.map(|d| Ok(u8::from_str_radix(std::str::from_utf8(d)?, 16)?)).collect()
 }
 
 fn with_dns(ports: &[u16]) -> Vec<u16> {

@@ -61,11 +61,17 @@ _awf__probe() {
             awf__probe,matrix)
                 cmd="awf__probe__subcmd__matrix"
                 ;;
+            awf__probe,rehearse)
+                cmd="awf__probe__subcmd__rehearse"
+                ;;
             awf__probe,run)
                 cmd="awf__probe__subcmd__run"
                 ;;
             awf__probe,select)
                 cmd="awf__probe__subcmd__select"
+                ;;
+            awf__probe,selftest)
+                cmd="awf__probe__subcmd__selftest"
                 ;;
             awf__probe,surprises)
                 cmd="awf__probe__subcmd__surprises"
@@ -115,11 +121,17 @@ _awf__probe() {
             awf__probe__subcmd__help,matrix)
                 cmd="awf__probe__subcmd__help__subcmd__matrix"
                 ;;
+            awf__probe__subcmd__help,rehearse)
+                cmd="awf__probe__subcmd__help__subcmd__rehearse"
+                ;;
             awf__probe__subcmd__help,run)
                 cmd="awf__probe__subcmd__help__subcmd__run"
                 ;;
             awf__probe__subcmd__help,select)
                 cmd="awf__probe__subcmd__help__subcmd__select"
+                ;;
+            awf__probe__subcmd__help,selftest)
+                cmd="awf__probe__subcmd__help__subcmd__selftest"
                 ;;
             awf__probe__subcmd__help,surprises)
                 cmd="awf__probe__subcmd__help__subcmd__surprises"
@@ -131,7 +143,7 @@ _awf__probe() {
 
     case "${cmd}" in
         awf__probe)
-            opts="-h -V --help --version run list explain coverage surprises judge egress bench diff select auto ci-matrix matrix doctor clean completions man help"
+            opts="-h -V --help --version run list explain coverage surprises judge egress bench rehearse selftest diff select auto ci-matrix matrix doctor clean completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -145,7 +157,7 @@ _awf__probe() {
             return 0
             ;;
         awf__subcmd__probe__subcmd__auto)
-            opts="-h -V --runtime --policy --require --max-age --format --explain --help --version"
+            opts="-h -V --runtime --policy --require --max-age --bench --format --explain --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -164,6 +176,10 @@ _awf__probe() {
                     return 0
                     ;;
                 --max-age)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bench)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -333,7 +349,7 @@ _awf__probe() {
             return 0
             ;;
         awf__subcmd__probe__subcmd__egress)
-            opts="-h -V --runtime --explain --from --out --jobs --proxy --help --version"
+            opts="-h -V --runtime --explain --from --out --jobs --proxy --repeat --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -363,6 +379,10 @@ _awf__probe() {
                     COMPREPLY=($(compgen -W "squid builtin" -- "${cur}"))
                     return 0
                     ;;
+                --repeat)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -389,7 +409,7 @@ _awf__probe() {
             return 0
             ;;
         awf__subcmd__probe__subcmd__help)
-            opts="run list explain coverage surprises judge egress bench diff select auto ci-matrix matrix doctor clean completions man help"
+            opts="run list explain coverage surprises judge egress bench rehearse selftest diff select auto ci-matrix matrix doctor clean completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -612,6 +632,20 @@ _awf__probe() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        awf__subcmd__probe__subcmd__help__subcmd__rehearse)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         awf__subcmd__probe__subcmd__help__subcmd__run)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -627,6 +661,20 @@ _awf__probe() {
             return 0
             ;;
         awf__subcmd__probe__subcmd__help__subcmd__select)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        awf__subcmd__probe__subcmd__help__subcmd__selftest)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -734,8 +782,46 @@ _awf__probe() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        awf__subcmd__probe__subcmd__rehearse)
+            opts="-h -V --selection --runtime --policy --through --out --format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --selection)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --runtime)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --policy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --through)
+                    COMPREPLY=($(compgen -W "engine compose" -- "${cur}"))
+                    return 0
+                    ;;
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         awf__subcmd__probe__subcmd__run)
-            opts="-h -V --runtime --all --only --skip --out --jobs --deadline --proxy --toolbox-image --seccomp-profile --dry-run --timings --report-only --baseline --format --full --only-bad --help --version"
+            opts="-h -V --runtime --all --only --skip --out --jobs --deadline --proxy --toolbox-image --seccomp-profile --repeat --dry-run --timings --report-only --baseline --format --full --only-bad --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -777,6 +863,10 @@ _awf__probe() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --repeat)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --baseline)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -793,7 +883,7 @@ _awf__probe() {
             return 0
             ;;
         awf__subcmd__probe__subcmd__select)
-            opts="-h -V --policy --require --max-age --format --explain --verify-host --require-mac --rejudge --help --version"
+            opts="-h -V --policy --require --max-age --bench --format --explain --verify-host --require-mac --rejudge --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -811,11 +901,45 @@ _awf__probe() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --bench)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json awf-config registry compose" -- "${cur}"))
                     return 0
                     ;;
                 --rejudge)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        awf__subcmd__probe__subcmd__selftest)
+            opts="-h -V --runtime --only --out --format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --runtime)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -40,6 +40,7 @@ _arguments "${_arguments_options[@]}" : \
 builtin\:"The built-in one"))' \
 '--toolbox-image=[Take iptables, squid, capsh and the other tools from this image instead of from the host. The image must be on the engine already\: nothing is pulled]:REF:_default' \
 '--seccomp-profile=[Try every system call this seccomp profile names, in the Docker Engine'\''s format, and tell whether it is allowed or refused as declared. Without it the profile of AWF'\''s size that is built in takes its place]:FILE:_files' \
+'--repeat=[Measure so often, one time after the other. A cell that is not the same each time is inconclusive, with what it came out as and how often; each repetition has its own folder below DIR]:N:_default' \
 '--baseline=[Compare with an earlier run (its folder, report.json or journal.jsonl), and exit 1 only on what is worse]:PATH:_files' \
 '--format=[table; json (report-v1), jsonl (its records, a line each); markdown; html (one file for a browser); junit, sarif, tap; github (annotations, and in a GitHub job the step'\''s summary)]:FORMAT:_default' \
 '(--runtime)--all[Every registered runtime]' \
@@ -115,6 +116,7 @@ _arguments "${_arguments_options[@]}" : \
 '--jobs=[How many sandboxes are worked on at once]:N:_default' \
 '--proxy=[Which proxy enforces the domain list]:PROXY:((squid\:"Squid from the toolbox, or the built-in one where there is none"
 builtin\:"The built-in one"))' \
+'(--from)--repeat=[Measure so often; an attempt that does not end the same each time is inconclusive, with its counts]:N:_default' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 '-V[Print version]' \
@@ -139,6 +141,34 @@ full\:"All of them"))' \
 '--version[Print version]' \
 && ret=0
 ;;
+(rehearse)
+_arguments "${_arguments_options[@]}" : \
+'--selection=[A selection.json, as \`select --format json\` prints it]:FILE:_files' \
+'(--selection)--runtime=[This runtime, as Docker knows it, even if another one would be chosen]:NAME:_default' \
+'(--selection)--policy=[default, strict, or a policy file]:POLICY:_default' \
+'*--through=[By what the agent is brought up; may be repeated. Default\: the engine, and Compose where it is there]:WAY:((engine\:"The engine'\''s API"
+compose\:"The Compose tool of the harness'\''s machine"))' \
+'--out=[Write report.json, journal.jsonl and rehearsal.json there]:DIR:_files' \
+'--format=[text or json]:FORMAT:_default' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+'-V[Print version]' \
+'--version[Print version]' \
+'*::reports -- Folders or report.json of runs to select from. Default\: target/awf-probe:_files' \
+&& ret=0
+;;
+(selftest)
+_arguments "${_arguments_options[@]}" : \
+'--runtime=[The runtime to do it with. Default\: the engine'\''s default runtime]:NAME:_default' \
+'*--only=[Only defects whose name matches; may be repeated]:GLOB:_default' \
+'--out=[Write the journal of each run there, in a folder of the defect'\''s name]:DIR:_files' \
+'--format=[text or json]:FORMAT:_default' \
+'-h[Print help]' \
+'--help[Print help]' \
+'-V[Print version]' \
+'--version[Print version]' \
+&& ret=0
+;;
 (diff)
 _arguments "${_arguments_options[@]}" : \
 '--fail-on=[What makes the exit code 1]:WHAT:((regressions\:"Anything worse than before\: what fails now and did not, and what held and is gone or cannot be told any more"
@@ -158,6 +188,7 @@ _arguments "${_arguments_options[@]}" : \
 '--policy=[default, strict, or a policy file]:POLICY:_default' \
 '*--require=[A capability that must pass beside those of R1–R7; may be repeated]:ID:_default' \
 '--max-age=[Reports older than this are not used, such as 90s, 30m, 24h or 7d. Default\: the policy'\''s]:DURATION:_default' \
+'--bench=[A bench.json of this host\: where nothing else tells two runtimes apart, the one that costs less is chosen]:FILE:_files' \
 '--format=[How to print the answer]:FORMAT:((text\:"For people"
 json\:"selection.json"
 awf-config\:"AWF'\''s configuration file"
@@ -180,6 +211,7 @@ _arguments "${_arguments_options[@]}" : \
 '--policy=[default, strict, or a policy file]:POLICY:_default' \
 '*--require=[A capability that must pass beside those of R1–R7; may be repeated]:ID:_default' \
 '--max-age=[Reports older than this are not used, such as 90s, 30m, 24h or 7d. Default\: the policy'\''s]:DURATION:_default' \
+'--bench=[A bench.json of this host\: where nothing else tells two runtimes apart, the one that costs less is chosen]:FILE:_files' \
 '--format=[How to print the answer]:FORMAT:((text\:"For people"
 json\:"selection.json"
 awf-config\:"AWF'\''s configuration file"
@@ -292,6 +324,14 @@ _arguments "${_arguments_options[@]}" : \
 _arguments "${_arguments_options[@]}" : \
 && ret=0
 ;;
+(rehearse)
+_arguments "${_arguments_options[@]}" : \
+&& ret=0
+;;
+(selftest)
+_arguments "${_arguments_options[@]}" : \
+&& ret=0
+;;
 (diff)
 _arguments "${_arguments_options[@]}" : \
 && ret=0
@@ -352,6 +392,8 @@ _awf-probe_commands() {
 'judge:Judge a journal again, without an engine' \
 'egress:Try every way out under every enforcement model, and show who gets out and how' \
 'bench:What each runtime costs, beside a reference that is measured in the same rounds' \
+'rehearse:Bring the agent up with the settings that \`select\` emits, start it as AWF does, and have it do a real job' \
+'selftest:Put defects in on purpose, one at a time, and see whether the verdicts on this host notice them' \
 'diff:What changed between two runs\: verdicts, and the versions that may be the cause' \
 'select:From reports to the runtime AWF should use, with reasons, or a refusal' \
 'auto:Select from what is known of this host, and measure only what no valid report is there for' \
@@ -426,6 +468,8 @@ _awf-probe__subcmd__help_commands() {
 'judge:Judge a journal again, without an engine' \
 'egress:Try every way out under every enforcement model, and show who gets out and how' \
 'bench:What each runtime costs, beside a reference that is measured in the same rounds' \
+'rehearse:Bring the agent up with the settings that \`select\` emits, start it as AWF does, and have it do a real job' \
+'selftest:Put defects in on purpose, one at a time, and see whether the verdicts on this host notice them' \
 'diff:What changed between two runs\: verdicts, and the versions that may be the cause' \
 'select:From reports to the runtime AWF should use, with reasons, or a refusal' \
 'auto:Select from what is known of this host, and measure only what no valid report is there for' \
@@ -514,6 +558,11 @@ _awf-probe__subcmd__help__subcmd__matrix_commands() {
     local commands; commands=()
     _describe -t commands 'awf-probe help matrix commands' commands "$@"
 }
+(( $+functions[_awf-probe__subcmd__help__subcmd__rehearse_commands] )) ||
+_awf-probe__subcmd__help__subcmd__rehearse_commands() {
+    local commands; commands=()
+    _describe -t commands 'awf-probe help rehearse commands' commands "$@"
+}
 (( $+functions[_awf-probe__subcmd__help__subcmd__run_commands] )) ||
 _awf-probe__subcmd__help__subcmd__run_commands() {
     local commands; commands=()
@@ -523,6 +572,11 @@ _awf-probe__subcmd__help__subcmd__run_commands() {
 _awf-probe__subcmd__help__subcmd__select_commands() {
     local commands; commands=()
     _describe -t commands 'awf-probe help select commands' commands "$@"
+}
+(( $+functions[_awf-probe__subcmd__help__subcmd__selftest_commands] )) ||
+_awf-probe__subcmd__help__subcmd__selftest_commands() {
+    local commands; commands=()
+    _describe -t commands 'awf-probe help selftest commands' commands "$@"
 }
 (( $+functions[_awf-probe__subcmd__help__subcmd__surprises_commands] )) ||
 _awf-probe__subcmd__help__subcmd__surprises_commands() {
@@ -549,6 +603,11 @@ _awf-probe__subcmd__matrix_commands() {
     local commands; commands=()
     _describe -t commands 'awf-probe matrix commands' commands "$@"
 }
+(( $+functions[_awf-probe__subcmd__rehearse_commands] )) ||
+_awf-probe__subcmd__rehearse_commands() {
+    local commands; commands=()
+    _describe -t commands 'awf-probe rehearse commands' commands "$@"
+}
 (( $+functions[_awf-probe__subcmd__run_commands] )) ||
 _awf-probe__subcmd__run_commands() {
     local commands; commands=()
@@ -558,6 +617,11 @@ _awf-probe__subcmd__run_commands() {
 _awf-probe__subcmd__select_commands() {
     local commands; commands=()
     _describe -t commands 'awf-probe select commands' commands "$@"
+}
+(( $+functions[_awf-probe__subcmd__selftest_commands] )) ||
+_awf-probe__subcmd__selftest_commands() {
+    local commands; commands=()
+    _describe -t commands 'awf-probe selftest commands' commands "$@"
 }
 (( $+functions[_awf-probe__subcmd__surprises_commands] )) ||
 _awf-probe__subcmd__surprises_commands() {
