@@ -258,11 +258,8 @@ async fn with_lab(
         drop(sender.send(Some(lab.as_ref().map(Arc::clone).map_err(|_| told.unwrap_or_default()))));
         lab.map(drop)
     };
-    let runtimes = plan
-        .runtimes
-        .iter()
-        .zip(&plan.jobs)
-        .map(|(runtime, jobs)| one_runtime(&cx, runtime, jobs, plan.runtimes.len() > 1, &progress));
+    let runtimes =
+        plan.runtimes.iter().zip(&plan.jobs).map(|(runtime, jobs)| one_runtime(&cx, runtime, jobs, &progress));
     let (built, quiet) = tokio::join!(build, futures_util::future::join_all(runtimes));
     // One after the other, when nothing else of the run is under way: these measure a share of a processor.
     for (runtime, jobs) in plan.runtimes.iter().zip(quiet) {
@@ -298,11 +295,12 @@ fn compare_profiles(cx: &Cx, plan: &Plan, kernel: &str) {
     }
 }
 
-/// Scenarios that wait for quiet where several runtimes are measured at once.
+/// Scenarios that wait until nothing else of the run is under way: beside its many sandboxes even one without a quota has
+/// no processor for itself.
 const QUIET: &[&str] = &["cpu", "unlimited"];
 
 /// A runtime's scenarios. The first decides whether it starts at all. Returns those that are left for a quiet moment.
-async fn one_runtime<'a>(cx: &Cx, runtime: &str, jobs: &'a [Job], crowded: bool, progress: &Progress) -> Vec<&'a Job> {
+async fn one_runtime<'a>(cx: &Cx, runtime: &str, jobs: &'a [Job], progress: &Progress) -> Vec<&'a Job> {
     let begun = Instant::now();
     let Some((first, rest)) = jobs.split_first() else { return vec![] };
     progress.begin(&format!("{runtime}: {}", first.name()));
@@ -316,7 +314,7 @@ async fn one_runtime<'a>(cx: &Cx, runtime: &str, jobs: &'a [Job], crowded: bool,
         rest.iter().for_each(|_| progress.done());
         return vec![];
     }
-    let waits = |job: &Job| crowded && matches!(job, Job::Solo(name) if QUIET.contains(name));
+    let waits = |job: &Job| matches!(job, Job::Solo(name) if QUIET.contains(name));
     let (later, now): (Vec<&Job>, Vec<&Job>) = rest.iter().partition(|job| waits(job));
     futures_util::future::join_all(now.into_iter().map(|job| one_job(cx, runtime, job, progress))).await;
     progress.say(&format!(

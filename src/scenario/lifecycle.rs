@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use awf_probe_matrix::Outcome;
+use awf_probe_probes::pace;
 use serde_json::{Value, json};
 
 use super::{
@@ -223,6 +224,7 @@ async fn stubborn(case: &Case<'_>) {
         let arrived = case.fact(&mut sandbox, ARRIVAL).await;
         case.engine("grace.signal", arrived.map_or_else(Outcome::broken, |f| Outcome::value(f.name)));
         case.engine("grace.seconds", Outcome::value(format!("{:.2}", took.as_secs_f64())));
+        case.engine("grace.in-time", Outcome::value(took < pace::scaled(Duration::from_secs(8))));
         case.engine("grace.exit", value_or(cx.docker.wait(&id, 10).await));
     }
     case.remove(&id).await;

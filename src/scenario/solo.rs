@@ -146,4 +146,14 @@ async fn host_side(cx: &Cx, agent: &Agent) {
         };
         agent.observe("host", name, outcome);
     }
+    for backend in ["legacy", "nft"] {
+        let outcome = match cx.helper.ask(LabAsk::Backends).await {
+            Ok(Answer::Lines { lines }) => {
+                Outcome::value(if lines.iter().any(|l| l == backend) { "there" } else { "absent" })
+            }
+            Ok(other) => Outcome::broken(format!("{other:?}")),
+            Err(e) => Outcome::broken(e.to_string()),
+        };
+        agent.observe("host", &format!("tables.{backend}"), outcome);
+    }
 }

@@ -16,7 +16,7 @@ use super::routes::{self, Made, Plan};
 use super::subnet::Subnet;
 use super::tap::Tap;
 use super::wire::{Answer, Ask, Cidr};
-use super::{bpf, bridges, change, net, procs, ranges, snapshot};
+use super::{bpf, bridges, change, net, procs, ranges, snapshot, tables};
 
 /// The helper's state: what it made, and its tap.
 pub(super) struct Helper {
@@ -156,6 +156,7 @@ impl Role for Helper {
                 own_network: procs::own_network(pid)?,
             }),
             Ask::Namespaces { pid } => Ok(Answer::Namespaces { shared: procs::namespaces(pid)? }),
+            Ask::Backends => Ok(Answer::Lines { lines: tables::backends()? }),
             Ask::Powers => Ok(Answer::Powers { permitted: procs::powers_of_parent()? }),
             Ask::Learned { bridges, mac } => {
                 let mac = net::parse_mac(&mac)?;

@@ -36,6 +36,7 @@ mod speak;
 mod squid;
 mod squid_log;
 mod subnet;
+mod tables;
 mod tap;
 mod target;
 mod udp;

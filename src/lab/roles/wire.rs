@@ -114,6 +114,8 @@ pub enum Ask {
         /// Host pid.
         pid: i32,
     },
+    /// Helper. Which backends of iptables the host's kernel has, as [`Answer::Lines`].
+    Backends,
     /// Helper. The capabilities its own shim has: a container can be given no others.
     Powers,
     /// Helper. Host processes and cgroup directories that mention any of these container ids.
