@@ -353,6 +353,36 @@ fn the_self_test_finds_every_defect() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
+/// What is selected from a run holds when it is brought up as emitted, and does a job.
+#[test]
+fn a_selection_can_be_rehearsed() {
+    let _turn = turn();
+    let (before, out) = (host(), scratch("rehearsal"));
+    let dir = out.to_str().expect("utf-8");
+    let skip = ["netfilter.*", "compose.*", "lifecycle.*", "health.*", "shared.*", "bridge.*", "isolation.*"];
+    let mut args = vec!["run", "--runtime", "runc", "--report-only", "--out", dir];
+    args.extend(skip.iter().flat_map(|s| ["--skip", s]));
+    let output = run(&args);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let output = run(&["rehearse", "--runtime", "runc", "--through", "engine", "--format", "json", dir]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {}", stderr(&output)));
+    let steps = report["steps"].as_array().expect("steps");
+    assert!(steps.len() > 12, "{text}");
+    for step in steps {
+        // A machine may lack npm or git; what it has must work.
+        assert!(step["held"] == "yes" || step["held"] == "skipped", "{step:#}");
+    }
+    assert!(steps.iter().filter(|s| s["held"] == "yes").count() > 12, "{text}");
+    let requirements = report["requirements"].as_array().expect("requirements");
+    assert_eq!(requirements.len(), 7);
+    assert!(requirements.iter().all(|r| r["standing"] == "holds"), "{requirements:#?}");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    unchanged(&before);
+    let none = run(&["rehearse", "--runtime", "no-such-runtime", dir]);
+    assert_eq!(none.status.code(), Some(2), "{}", stderr(&none));
+}
+
 #[test]
 fn a_run_that_is_repeated_counts_what_its_cells_came_out_as() {
     let _turn = turn();

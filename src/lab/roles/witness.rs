@@ -135,7 +135,7 @@ impl Arriving {
             Hearing::All => true,
             Hearing::Nothing => false,
             Hearing::Markers => marker,
-            Hearing::EveryOther => marker || self.others % 2 == 0,
+            Hearing::EveryOther => marker || self.others.is_multiple_of(2),
         }
     }
 }
