@@ -11,7 +11,7 @@ use awf_probe_matrix::{
 };
 use awf_probe_reports::{
     bench::{self, BenchV1},
-    read,
+    read, read_sealed,
     selection::{self, OutcomeV1, SelectionV1, Topology},
 };
 
@@ -230,6 +230,7 @@ fn content(file: &Path, bytes: &[u8], require_mac: bool) -> Result<Matrix, Unrea
     let text = String::from_utf8_lossy(bytes);
     let unreadable = |why: String| Unreadable { why, runtimes: claimed(&text) };
     let mac = fs::read_to_string(fingerprint::mac_path(file)).ok();
+    let sealed = mac.is_some();
     match mac {
         Some(mac) => match fingerprint::mac_fits(bytes, &mac) {
             Ok(true) => {}
@@ -241,7 +242,7 @@ fn content(file: &Path, bytes: &[u8], require_mac: bool) -> Result<Matrix, Unrea
         }
         None => {}
     }
-    read(&text).map_err(|e| unreadable(e.to_string()))
+    if sealed { read_sealed(&text) } else { read(&text) }.map_err(|e| unreadable(e.to_string()))
 }
 
 /// Names of runtimes in a report that cannot be used, so that each of them is rejected by name.

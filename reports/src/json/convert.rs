@@ -59,6 +59,14 @@ impl TryFrom<ReportV1> for Matrix {
         if report.digest != expected {
             return Err(ReportError::Digest { found: report.digest, expected });
         }
+        report.matrix()
+    }
+}
+
+impl ReportV1 {
+    /// The matrix of a report whose digest needs no check.
+    pub(crate) fn matrix(self) -> Result<Matrix, ReportError> {
+        let report = self;
         let runtimes = report.runtimes.iter().map(|r| r.name.as_str());
         let requirements = report.requirements.iter().map(|r| (r.id.as_str(), r.runtime.as_str()));
         if let Some(error) = inconsistency(runtimes, requirements) {
@@ -75,7 +83,7 @@ impl TryFrom<ReportV1> for Matrix {
                 return Err(ReportError::Inconsistent(format!("the cell {} of {:?} is there twice", c.id, c.runtime)));
             }
         }
-        Ok(Self {
+        Ok(Matrix {
             run: report.run.back(),
             host: report.host.back(),
             runtimes: report.runtimes.back(),
