@@ -25,8 +25,8 @@ pub enum Deed {
     ResolverMute,
     /// The proxy is killed when the lab stands.
     ProxyDies,
-    /// The rule that sends the lab's packets to the witness is missing. The range in use still leads there, so no packet
-    /// can leave the host even if the preflight were blind.
+    /// The route to the witness is missing. The rules of the bridges and the blackhole behind it are there, so no packet
+    /// could leave the host even if the preflight were blind.
     NoRoute,
 }
 

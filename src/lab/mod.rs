@@ -318,7 +318,7 @@ impl Ground {
         sink: &Sink,
     ) -> Result<Lab, Error> {
         let layout = self.layout.clone();
-        let deed = common.sabotage.map(|s| s.deed);
+        let deed = common.deed();
         let subnets: Vec<String> = layout.lab.iter().map(|b| format!("{b}/24")).collect();
         let names = |s: &str| link_name(&common.run, s);
         let (link, peer) = (names("w"), names("p"));
@@ -390,7 +390,8 @@ impl Ground {
                 via_mac: mac.clone(),
                 table,
                 document: layout.document_cidr.clone(),
-                bridges: if matches!(deed, Some(Deed::NoRoute)) { vec![] } else { bridges.clone() },
+                bridges: bridges.clone(),
+                dead_end: matches!(deed, Some(Deed::NoRoute)),
             })
             .await?;
         self.preflight(&layout, &bridges, &link).await?;
@@ -559,7 +560,7 @@ impl Lab {
         let on_host = || ["/usr/sbin/squid", "/sbin/squid"].iter().any(|p| std::path::Path::new(p).exists());
         let squid = squid && common.toolbox.as_ref().map_or_else(on_host, |t| t.squid);
         let mut allow = vec!["allowed.awf-probe.test".to_owned()];
-        if let Some(Deed::Allow(more)) = common.sabotage.map(|s| s.deed) {
+        if let Some(Deed::Allow(more)) = common.deed() {
             allow.extend(more.iter().map(|d| (*d).to_owned()));
         }
         let ask = |engine: &str| Ask::Proxy {

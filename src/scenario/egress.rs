@@ -92,7 +92,7 @@ pub async fn run(cx: &Cx, runtime: &str, model: &Model, backend: Option<&str>, r
         cx.problem(runtime, &scenario, "lab", why.as_str());
     }
     if alive && before.is_ok() && agent.run(true, asks.collect()).await == BatchEnd::Finished {
-        if let Some(Deed::WitnessDies) = cx.common.sabotage.map(|s| s.deed) {
+        if let Some(Deed::WitnessDies) = cx.common.deed() {
             // Of several models the first has done it.
             drop(cx.docker.kill(&lab.witness.id, "KILL").await);
         }
@@ -194,7 +194,7 @@ impl Way<'_> {
 
     fn install(&self, backend: &str, address: Ipv4Addr) -> Ask {
         let mut rules = rules(address, self.proxy, self.cx.layout.approved());
-        if let Some(Deed::Rules(edit)) = self.cx.common.sabotage.map(|s| s.deed) {
+        if let Some(Deed::Rules(edit)) = self.cx.common.deed() {
             edit(&mut rules);
         }
         ask("rules.install", "rules", &self.params, json!({"backend": backend, "rules": rules}))

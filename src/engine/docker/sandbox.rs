@@ -65,6 +65,13 @@ pub struct Common {
     pub rehearsal: Option<Arc<Rehearsal>>,
 }
 
+impl Common {
+    /// The defect put in on purpose, if there is one.
+    pub fn deed(&self) -> Option<Deed> {
+        self.sabotage.map(|s| s.deed)
+    }
+}
+
 /// A mount, as a Compose file has it.
 #[derive(Debug)]
 pub struct MountAs {
@@ -329,7 +336,7 @@ impl Docker {
         if let Some(service) = &spec.emitted {
             super::emitted::apply(&mut body, service);
         }
-        if let (Some(Deed::Sandbox(edit)), "agent") = (common.sabotage.map(|s| s.deed), how.role) {
+        if let (Some(Deed::Sandbox(edit)), "agent") = (common.deed(), how.role) {
             edit(&mut body);
         }
         body

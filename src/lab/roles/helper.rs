@@ -84,11 +84,11 @@ impl Role for Helper {
                 Ok(Answer::Lines { lines })
             }
             Ask::Link { link, peer, pid } => self.link(link, &peer, pid),
-            Ask::Routes { link, via, via_mac, table, document, bridges } => {
+            Ask::Routes { link, via, via_mac, table, document, bridges, dead_end } => {
                 let bridges =
                     bridges.into_iter().map(|(name, subnet)| Ok((name, subnet.parse()?))).collect::<Result<_>>()?;
-                let plan =
-                    Plan { link, via, via_mac: net::parse_mac(&via_mac)?, table, document: document.parse()?, bridges };
+                let (via_mac, document) = (net::parse_mac(&via_mac)?, document.parse()?);
+                let plan = Plan { link, via, via_mac, table, document, bridges, dead_end };
                 self.bridges.extend(plan.bridges.iter().map(|(bridge, _)| bridge.clone()));
                 routes::make(&mut Netlink::open(0)?, &plan, &mut self.made)?;
                 Ok(Answer::Ok)

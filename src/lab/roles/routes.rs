@@ -75,6 +75,8 @@ pub(super) struct Plan {
     pub(super) document: Subnet,
     /// Bridges and their subnets.
     pub(super) bridges: Vec<(String, Subnet)>,
+    /// Without the way to the witness: what the bridges send ends in the blackhole.
+    pub(super) dead_end: bool,
 }
 
 /// Makes the policy route. What was made is pushed as it is made, so a failure halfway is undone like the rest.
@@ -146,7 +148,9 @@ fn routes_of(plan: &Plan, link: u32) -> Vec<Route> {
     };
     let mut routes = vec![Route { metric: 9999, ..route(everywhere, libc::RTN_BLACKHOLE) }];
     routes.extend(plan.bridges.iter().map(|(_, subnet)| route(*subnet, libc::RTN_THROW)));
-    routes.push(Route { link, via: Some(plan.via), ..route(everywhere, libc::RTN_UNICAST) });
+    if !plan.dead_end {
+        routes.push(Route { link, via: Some(plan.via), ..route(everywhere, libc::RTN_UNICAST) });
+    }
     routes
 }
 
@@ -260,6 +264,7 @@ mod tests {
                 ("br-a".into(), "172.30.0.0/24".parse().expect("a subnet")),
                 ("br-b".into(), "172.30.1.0/24".parse().expect("a subnet")),
             ],
+            dead_end: false,
         }
     }
 
@@ -277,5 +282,15 @@ mod tests {
         let rules = rules_of(&plan());
         assert_eq!(rules[0].iif, "lo");
         assert!(rules[4..].iter().all(|rule| rule.priority == FORTH && !rule.iif.is_empty()));
+    }
+
+    #[test]
+    fn a_dead_end_keeps_the_rules_and_the_blackhole() {
+        let dead = Plan { dead_end: true, ..plan() };
+        let routes = routes_of(&dead, 7);
+        assert!(routes.iter().any(|r| r.kind == libc::RTN_BLACKHOLE));
+        assert!(routes.iter().all(|r| r.kind != libc::RTN_UNICAST));
+        assert!(routes_of(&plan(), 7).iter().any(|r| r.kind == libc::RTN_UNICAST));
+        assert_eq!(rules_of(&dead).len(), rules_of(&plan()).len());
     }
 }

@@ -60,6 +60,8 @@ pub enum Ask {
         document: Cidr,
         /// The run's bridges: interface name and subnet.
         bridges: Vec<(String, Cidr)>,
+        /// Leave the route through the witness out: everything ends in the blackhole.
+        dead_end: bool,
     },
     /// Helper. Ask the kernel where a packet would go (RTM_GETROUTE with source and incoming interface).
     Preflight {
