@@ -174,10 +174,13 @@ fn allowed(o: &Outcome) -> bool {
     matches!(o, Outcome::Allowed { .. })
 }
 
+/// The fact that is held against the profile.
+const RESOLVER: &str = "rehearse.resolver";
+
 /// AWF's start in its order, and the job.
 const CHECKS: &[Check] = &[
     ("uid and gid are remapped", "rehearse.remap", allowed),
-    ("resolv.conf names the resolver of the profile", "rehearse.resolver", |o| is_value(o, |v| !v.is_empty())),
+    ("resolv.conf names the resolver of the profile", RESOLVER, |o| is_value(o, |v| !v.is_empty())),
     ("the proxy can be reached", "rehearse.proxy", allowed),
     ("procfs is mounted in the chroot", "rehearse.procfs", allowed),
     ("the cgroup file system is bound and read-only", "rehearse.cgroupfs", allowed),
@@ -227,12 +230,18 @@ fn steps(events: &[Event], runtime: &str, through: Through, profile: &ProfileV1)
         let held = rules.as_ref().map_or(Held::Untold, |o| if allowed(o) { Held::Yes } else { Held::No });
         all.push(step("AWF's rules are installed", held, rules.map_or("not told".to_owned(), |o| o.to_string())));
     }
+    let resolver = match (profile.static_dns, record.resolver) {
+        (true, Some(approved)) => approved.to_string(),
+        (true, None) => String::new(),
+        (false, _) => "127.0.0.11".to_owned(),
+    };
     let complete = matches!(scenario.drained, Some((true, ..)));
     for (name, key, right) in CHECKS {
         let (held, saw) = match fact(key) {
             None => (Held::Untold, "not told".to_owned()),
             Some(Outcome::Skipped { why }) => (Held::Skipped, why),
             Some(o @ Outcome::Broken { .. }) => (Held::Untold, o.to_string()),
+            Some(o) if *key == RESOLVER && o != Outcome::value(&resolver) => (Held::No, o.to_string()),
             Some(o) if right(&o) => (Held::Yes, o.to_string()),
             Some(o) => (Held::No, o.to_string()),
         };
@@ -490,6 +499,26 @@ mod tests {
             tls: true,
         });
         assert_eq!(not_held(&leaked), ["curl is denied a name off the list"]);
+    }
+
+    #[test]
+    fn the_resolver_is_the_one_of_the_profile() {
+        let profile = ProfileV1 { static_dns: true, ..profile("absent") };
+        let held = |events: &[Event]| {
+            let all = steps(events, "r", Through::Engine, &profile);
+            all.into_iter().find(|s| s.step.starts_with("resolv.conf")).map(|s| s.held)
+        };
+        assert_eq!(held(&good()), Some(Held::No), "the embedded one, where the approved one is asked for");
+        let mut approved = good();
+        for e in &mut approved {
+            if let Event::Observed { fact, .. } = e
+                && fact.name == RESOLVER
+            {
+                fact.outcome = Outcome::value("203.0.113.53");
+            }
+        }
+        assert_eq!(held(&approved), Some(Held::Yes));
+        assert_eq!(not_held(&approved), ["resolv.conf names the resolver of the profile"]);
     }
 
     #[test]
