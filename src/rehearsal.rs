@@ -120,16 +120,11 @@ impl Rehearsal {
 
     /// The Compose override for an agent of the lab. The file it mounts is written beside it.
     pub fn emitted(&self, runtime: &str, layout: &Layout, net: usize, agent: Ipv4Addr, network: &str) -> Value {
-        let at = |n: u8| layout.on(net, n).to_string();
-        let hosts = [("squid-proxy", 10), ("api-proxy", 30), ("doh-proxy", 40), ("cli-proxy", 50)];
         let topology = Topology {
-            proxy: at(10),
             agent: agent.to_string(),
-            gateway: at(1),
             resolver: layout.approved().to_string(),
-            hosts: hosts.iter().map(|(n, a)| ((*n).to_owned(), at(*a))).collect(),
             network: network.to_owned(),
-            bridge: String::new(),
+            ..Topology::on(|n| layout.on(net, n).to_string())
         };
         let mut value = self.settings(runtime, &topology);
         let volumes = value.pointer_mut("/services/agent/volumes").and_then(Value::as_array_mut);

@@ -211,7 +211,7 @@ async fn project(case: &Case<'_>, tool: &Tool, form: &str, version: Option<&str>
 }
 
 /// The project's containers by service, as the engine has them.
-async fn services(cx: &Cx, project: &str) -> Result<HashMap<String, Value>, No> {
+pub(super) async fn services(cx: &Cx, project: &str) -> Result<HashMap<String, Value>, No> {
     let mut found = HashMap::new();
     for id in cx.docker.labelled(&format!("com.docker.compose.project={project}")).await? {
         match cx.docker.look(&id).await {

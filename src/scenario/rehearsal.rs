@@ -1,13 +1,13 @@
 //! AWF's agent with the settings that a selection emits, started as AWF starts it, doing a real job.
 
-use std::{collections::BTreeMap, fs, net::Ipv4Addr, path::Path, process::Stdio};
+use std::{fs, net::Ipv4Addr, path::Path, process::Stdio, time::Duration};
 
 use awf_probe_matrix::Outcome;
-use awf_probe_probes::wire::COMM_ENV;
+use awf_probe_probes::{pace, wire::COMM_ENV};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{Agent, BatchEnd, Cx, ask, drain, egress};
+use super::{Agent, BatchEnd, Cx, ask, case::text, drain, egress};
 use crate::{
     engine::docker::{
         ROLE_LABEL, RUN_LABEL,
@@ -130,16 +130,12 @@ async fn composed(
     }
     let project = format!("awfprobe{}{}", cx.common.run, crate::random_hex(3));
     let said = call(cx, &r.dir, &project, &["up", "--no-start"]).await?;
-    let labelled = cx.docker.labelled(&format!("com.docker.compose.project={project}")).await;
-    let mut ids = BTreeMap::new();
-    for id in labelled.map_err(|no| ("compose", no.why))? {
-        let seen = cx.docker.look(&id).await.map_err(|no| ("compose", no.why))?;
-        ids.insert(super::case::text(&seen, "/Config/Labels/com.docker.compose.service"), id);
-    }
-    let Some(id) = ids.remove("agent") else { return Err(("compose", format!("it made no agent: {said}"))) };
-    for (service, other) in ids {
+    let mut made = super::compose::services(cx, &project).await.map_err(|no| ("compose", no.why))?;
+    let Some(agent) = made.remove("agent") else { return Err(("compose", format!("it made no agent: {said}"))) };
+    let id = text(&agent, "/Id");
+    for (service, other) in made {
         // The init container is started as AWF's own is, by the harness; what Compose made of it is not needed.
-        cx.docker.remove(&other).await.map_err(|e| ("compose", format!("{service}: {e}")))?;
+        cx.docker.remove(&text(&other, "/Id")).await.map_err(|e| ("compose", format!("{service}: {e}")))?;
     }
     let how = Start { runtime, args: &[], role: "agent", host_pid: false, also: vec![], aliases: vec![] };
     let sandbox = cx.docker.run_attached(&id, &how).await.map_err(|no| ("start", no.why))?;
@@ -201,7 +197,10 @@ async fn call(cx: &Cx, dir: &Path, project: &str, args: &[&str]) -> Result<Strin
     let mut command = Command::new("docker");
     command.args(["compose", "-p", project, "-f", "compose.json", "-f", "override.json"]).args(args);
     command.current_dir(dir).env("DOCKER_HOST", &cx.docker.at).stdin(Stdio::null()).kill_on_drop(true);
-    let out = command.output().await.map_err(|e| ("compose", format!("docker compose: {e}")))?;
+    let ended = tokio::time::timeout(pace::scaled(Duration::from_secs(120)), command.output()).await;
+    let out = ended
+        .map_err(|_| ("compose", "docker compose did not end in time".to_owned()))?
+        .map_err(|e| ("compose", format!("docker compose: {e}")))?;
     let err = String::from_utf8_lossy(&out.stderr);
     let end: Vec<&str> = err.lines().filter(|l| !l.trim().is_empty()).collect();
     let end = end[end.len().saturating_sub(3)..].join("; ");

@@ -146,8 +146,9 @@ async fn host_side(cx: &Cx, agent: &Agent) {
         };
         agent.observe("host", name, outcome);
     }
+    let answer = cx.helper.ask(LabAsk::Backends).await;
     for backend in ["legacy", "nft"] {
-        let outcome = match cx.helper.ask(LabAsk::Backends).await {
+        let outcome = match &answer {
             Ok(Answer::Lines { lines }) => {
                 Outcome::value(if lines.iter().any(|l| l == backend) { "there" } else { "absent" })
             }

@@ -27,16 +27,25 @@ pub struct Topology {
 impl Topology {
     /// As AWF lays it out.
     pub fn awf() -> Self {
-        let at = |n: u8| format!("172.30.0.{n}");
+        Self {
+            resolver: "${AWF_DNS_SERVER:?the approved resolver}".to_owned(),
+            network: "awf-net".to_owned(),
+            bridge: "fw-bridge".to_owned(),
+            ..Self::on(|n| format!("172.30.0.{n}"))
+        }
+    }
+
+    /// The same places on another subnet; resolver, network and bridge are still to be named.
+    pub fn on(at: impl Fn(u8) -> String) -> Self {
         let hosts = [("squid-proxy", 10), ("api-proxy", 30), ("doh-proxy", 40), ("cli-proxy", 50)];
         Self {
             proxy: at(10),
             agent: at(20),
             gateway: at(1),
-            resolver: "${AWF_DNS_SERVER:?the approved resolver}".to_owned(),
+            resolver: String::new(),
             hosts: hosts.iter().map(|(n, a)| ((*n).to_owned(), at(*a))).collect(),
-            network: "awf-net".to_owned(),
-            bridge: "fw-bridge".to_owned(),
+            network: String::new(),
+            bridge: String::new(),
         }
     }
 }
