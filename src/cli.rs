@@ -196,6 +196,10 @@ pub struct RunArgs {
     /// the engine already: nothing is pulled.
     #[arg(long, value_name = "REF")]
     pub toolbox_image: Option<String>,
+    /// Start this image, too, and tell whether it runs unmodified: its entrypoint, user, working directory, environment
+    /// and digest (image.given.*, skipped without it). It must be on the engine already: nothing is pulled.
+    #[arg(long, value_name = "REF")]
+    pub image: Option<String>,
     /// Try every system call this seccomp profile names, in the Docker Engine's format, and tell whether it is allowed or
     /// refused as declared. Without it the profile of AWF's size that is built in takes its place.
     #[arg(long, value_name = "FILE")]
@@ -243,6 +247,7 @@ impl RunArgs {
             deadline: Duration::from_secs(120),
             proxy: ProxyEngine::Squid,
             toolbox_image: None,
+            image: None,
             seccomp_profile: None,
             repeat: 1,
             dry_run: false,

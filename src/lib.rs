@@ -12,6 +12,7 @@ pub mod error;
 pub mod event;
 pub mod extra;
 pub mod fingerprint;
+pub mod given;
 pub mod inventory;
 pub mod journal;
 pub mod judge;

@@ -8,7 +8,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use crate::{
     error::Error,
     event::PlannedCell,
-    scenario::egress,
+    scenario::{egress, guard},
     specs::{DRIVEN, SOLO},
 };
 
@@ -32,6 +32,13 @@ pub enum Job {
     },
     /// The control of tampering.
     Tamper,
+    /// An enforcement model whose guard fails, part by part.
+    Guard {
+        /// The model.
+        model: Model,
+        /// iptables backend, where rules are involved.
+        backend: Option<String>,
+    },
 }
 
 impl Job {
@@ -42,6 +49,7 @@ impl Job {
             Self::Netns(init) => format!("netns[{init}]"),
             Self::Egress { model, backend, raw } => egress::name(&model.id, backend.as_deref(), *raw),
             Self::Tamper => egress::TAMPER.to_owned(),
+            Self::Guard { model, backend } => guard::name(&model.id, backend.as_deref()),
         }
     }
 
@@ -51,13 +59,9 @@ impl Job {
             Self::Solo(_) | Self::Tamper => 1,
             Self::Driven(name) => DRIVEN.iter().find(|(n, _)| n == name).map_or(0, |(_, c)| *c),
             Self::Netns(_) => 2,
-            Self::Egress { model, .. } => {
-                if model.init == InitUnder::None {
-                    1
-                } else {
-                    2
-                }
-            }
+            Self::Egress { model, .. } => 1 + usize::from(model.init != InitUnder::None),
+            // Its init container fails first, and then another one does its work.
+            Self::Guard { model, .. } => 1 + 2 * usize::from(model.init != InitUnder::None),
         }
     }
 }
@@ -143,8 +147,9 @@ impl Plan {
                 match c.scope {
                     Scope::Solo => plan.cells.push(cell(None, None)),
                     Scope::Netns => plan.cells.extend(inits.iter().map(|i| cell(Some(format!("init={i}")), None))),
-                    Scope::Egress => {
-                        plan.cells.extend(stages.iter().map(|(m, b)| cell(Some(m.id.clone()), b.clone())));
+                    Scope::Egress | Scope::Guard => {
+                        let asked = stages.iter().filter(|(m, _)| c.scope == Scope::Egress || m.counts);
+                        plan.cells.extend(asked.map(|(m, b)| cell(Some(m.id.clone()), b.clone())));
                     }
                 }
             }
@@ -156,10 +161,12 @@ impl Plan {
     /// Leaves out the ways out of every other enforcement model.
     pub fn keep_models(&mut self, models: &[&str]) {
         for jobs in &mut self.jobs {
-            jobs.retain(|j| !matches!(j, Job::Egress { model, .. } if !models.contains(&model.id.as_str())));
+            jobs.retain(|j| {
+                !matches!(j, Job::Egress { model, .. } | Job::Guard { model, .. } if !models.contains(&model.id.as_str()))
+            });
         }
         self.cells.retain(|c| {
-            let model = c.model.as_deref().filter(|_| c.id.starts_with("egress."));
+            let model = c.model.as_deref().filter(|_| c.id.starts_with("egress.") || c.id.starts_with("guard."));
             model.is_none_or(|m| models.contains(&m))
         });
         self.filtered = true;
@@ -198,17 +205,24 @@ fn jobs(taken: &[&Capability], stages: &[(Model, Option<String>)], inits: &[Stri
     // Nothing is judged before identity is proved.
     needed.insert("plain");
     let mut jobs = vec![Job::Solo("plain")];
-    if taken.iter().any(|c| c.scope == Scope::Egress) {
+    let guard = taken.iter().any(|c| c.scope == Scope::Guard);
+    if taken.iter().any(|c| c.scope == Scope::Egress) || guard {
         // Controls first: they take part in every verdict.
         if taken.iter().any(|c| c.attempt.starts_with("tamper.")) {
             jobs.push(Job::Tamper);
         }
-        for (model, backend) in stages {
+        let egress = taken.iter().any(|c| c.scope == Scope::Egress);
+        // Of a failing guard, `open` is the control.
+        for (model, backend) in stages.iter().filter(|(m, _)| egress || m.id == "open") {
             jobs.push(Job::Egress { model: model.clone(), backend: backend.clone(), raw: false });
             if model.id == "open" {
                 jobs.push(Job::Egress { model: model.clone(), backend: backend.clone(), raw: true });
             }
         }
+    }
+    if guard {
+        let counted = stages.iter().filter(|(m, _)| m.counts);
+        jobs.extend(counted.map(|(model, backend)| Job::Guard { model: model.clone(), backend: backend.clone() }));
     }
     if needed.contains("netns") {
         jobs.extend(inits.iter().cloned().map(Job::Netns));

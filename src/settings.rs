@@ -18,6 +18,12 @@ pub struct Health {
 /// Everything left out is the engine's default.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
+    /// Another image than the probe's, by its id.
+    pub image: Option<String>,
+    /// Without a command, as the image has it; nothing is attached.
+    pub as_it_is: bool,
+    /// Variables beside those of the spec.
+    pub environment: Vec<String>,
     /// Another entrypoint than the image's.
     pub entrypoint: Option<Vec<String>>,
     /// User, and group behind a colon.

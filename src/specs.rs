@@ -61,6 +61,9 @@ pub enum Seccomp {
     File(Arc<str>),
 }
 
+/// The AppArmor profile the engine makes for its containers.
+pub const APPARMOR: &str = "docker-default";
+
 /// How a sandbox is configured.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -80,6 +83,8 @@ pub struct Spec {
     pub no_new_privs: bool,
     /// Seccomp profile.
     pub seccomp: Seccomp,
+    /// With the engine's AppArmor profile; without it, unconfined.
+    pub apparmor: bool,
     /// Without the engine's masked and read-only paths.
     pub unmasked: bool,
     /// Memory and swap limit in bytes.
@@ -118,6 +123,7 @@ impl Spec {
             cap_drop: vec![],
             no_new_privs: false,
             seccomp: Seccomp::Unconfined,
+            apparmor: false,
             unmasked: false,
             memory: None,
             pids: None,
@@ -182,6 +188,8 @@ impl Spec {
             "cpu" => Self { cpu_milli: Some(250), cpu_shares: Some(65_536), ..plain },
             "unlimited" => Self { cpu_shares: Some(65_536), unmasked: true, extra: Extra::big_tmpfs(), ..plain },
             "mounts" => Self { cap_add: vec!["SYS_ADMIN", "SYSLOG"], extra: Extra::mounts(), ..plain },
+            "apparmor" => Self { cap_add: vec!["SYS_ADMIN"], unmasked: true, apparmor: true, ..plain },
+            "apparmor-off" => Self { cap_add: vec!["SYS_ADMIN"], unmasked: true, ..plain },
             "socket" => Self { extra: Extra::engine_socket(), ..plain },
             "limits" => Self { extra: Extra::limits(), ..plain },
             "memory-tmpfs" => Self { memory: Some(64 << 20), extra: Extra::big_tmpfs(), ..plain },
@@ -254,6 +262,8 @@ pub const SOLO: &[&str] = &[
     "read-only",
     "init",
     "socket",
+    "apparmor",
+    "apparmor-off",
 ];
 
 /// Where two containers of a scenario have the run's volume.
@@ -272,6 +282,7 @@ pub const DRIVEN: &[(&str, usize)] = &[
     ("bridge", 2),
     ("propagation", 4),
     ("compose", 18),
+    ("given", 4),
 ];
 
 /// AWF's proxy variables; lower-case `http_proxy` is deliberately not among them.

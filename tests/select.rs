@@ -119,8 +119,9 @@ fn cells(catalogue: &Catalogue, models: &[Model], name: &str) -> Vec<Cell> {
         match c.scope {
             Scope::Solo => drop(places.insert((None, None))),
             Scope::Netns => places.extend(["runc", name].map(|i| (Some(format!("init={i}")), None))),
-            Scope::Egress => {
-                for m in models.iter().filter(|m| m.init != InitUnder::Own || name != "runc") {
+            Scope::Egress | Scope::Guard => {
+                let counted = |m: &&Model| c.scope == Scope::Egress || m.counts;
+                for m in models.iter().filter(|m| m.init != InitUnder::Own || name != "runc").filter(counted) {
                     if m.backends.is_empty() {
                         places.insert((Some(m.id.clone()), None));
                     }
@@ -135,7 +136,7 @@ fn cells(catalogue: &Catalogue, models: &[Model], name: &str) -> Vec<Cell> {
             backend,
             verdict: Verdict::Pass,
             reason: "made up".to_owned(),
-            result: (c.scope == Scope::Egress).then_some(Result_::Blocked),
+            result: c.scope.has_models().then_some(Result_::Blocked),
             evidence: vec![],
             counts: BTreeMap::new(),
         }));

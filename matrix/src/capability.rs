@@ -26,6 +26,15 @@ pub enum Scope {
     Netns,
     /// One cell per runtime, enforcement model and iptables backend.
     Egress,
+    /// The same for the models that count: what becomes of ways out when a part of the guard fails.
+    Guard,
+}
+
+impl Scope {
+    /// Whether its cells belong to an enforcement model.
+    pub fn has_models(self) -> bool {
+        matches!(self, Self::Egress | Self::Guard)
+    }
 }
 
 /// What trying it may cost the host.
@@ -89,7 +98,7 @@ pub struct Capability {
     pub partial: Vec<Condition>,
     /// What `partial` means in words.
     pub partial_reason: String,
-    /// Egress only: name of the attempt.
+    /// Egress: name of the attempt. Guard: what fails.
     pub attempt: String,
     /// Egress only: how the attempt should end.
     pub want: Option<Want>,

@@ -222,10 +222,12 @@ impl Entry {
         let (controls, pass, partial) =
             (conditions(&self.controls)?, conditions(&self.pass)?, conditions(&self.partial)?);
         let moot = conditions(&self.moot)?;
-        let egress = self.scope == Scope::Egress;
-        if egress != (self.want.is_some() && !self.attempt.is_empty()) || egress != pass.is_empty() {
+        let egress = self.scope.has_models();
+        let wants = (self.scope == Scope::Egress) == self.want.is_some();
+        if egress == self.attempt.is_empty() || !wants || egress != pass.is_empty() {
             return Err(inconsistent(format!(
-                "{}: an egress capability has `attempt` and `want`; any other has `pass` conditions",
+                "{}: an egress capability has `attempt` and `want`, one of a failing guard has `attempt`; any other has \
+                 `pass` conditions",
                 self.id
             )));
         }
@@ -289,11 +291,13 @@ const FILES: &[(&str, &str)] = files![
     "privileges",
     "seccomp",
     "capabilities",
+    "apparmor",
     "cgroup",
     "paths",
     "isolation",
     "dns",
-    "egress"
+    "egress",
+    "guard"
 ];
 
 const REQUIREMENTS: &str = include_str!("../requirements.toml");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Catalogue, Cell, Model, Scope, Verdict};
+use crate::{Catalogue, Cell, Model, Verdict};
 
 /// A requirement of AWF as `requirements.toml` has it.
 #[derive(Clone, Debug, Deserialize)]
@@ -113,7 +113,7 @@ fn one(
     let mut because: Option<(Standing, RequirementCell)> = None;
     let mut rests_on = 0;
     for id in &requirement.cells {
-        let egress = catalogue.get(id).is_some_and(|c| c.scope == Scope::Egress);
+        let egress = catalogue.get(id).is_some_and(|c| c.scope.has_models());
         let found = mine.iter().find(|c| {
             // Without a model that counts (a runtime that does not start) any cell tells why.
             c.id == *id

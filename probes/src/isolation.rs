@@ -59,6 +59,12 @@ pub(crate) const PROBES: &[Probe] = &[
         specs: &["plain"],
         ask: vsock,
     },
+    Probe {
+        id: "isolation.cpu",
+        about: "which processor the sandbox is told it has, and its time stamp counter",
+        specs: &["plain"],
+        ask: cpu,
+    },
 ];
 
 /// Processes whose command line holds `text`.
@@ -253,6 +259,52 @@ fn engine(cx: &mut Cx) {
             Err(e) => sys::refused(&e, ENGINE),
         },
     );
+}
+
+fn cpu(cx: &mut Cx) {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = |key: &str| {
+        let mut lines = info.lines().filter_map(|l| l.split_once(':')).filter(|(k, _)| k.trim() == key);
+        lines.next().map(|(_, v)| v.trim().to_owned())
+    };
+    for (name, key) in [("model", "model name"), ("mhz", "cpu MHz"), ("address-sizes", "address sizes")] {
+        cx.fact(name, line(key).map_or_else(|| Outcome::refused("no such line", "/proc/cpuinfo"), Outcome::value));
+    }
+    let processors = info.lines().filter(|l| l.split_once(':').is_some_and(|(k, _)| k.trim() == "processor")).count();
+    cx.fact("processors", Outcome::value(processors));
+    let flags = line("flags").or_else(|| line("Features")).unwrap_or_default();
+    cx.fact("flags", Outcome::value(flags.split_whitespace().count()));
+    for flag in ["constant_tsc", "nonstop_tsc", "hypervisor"] {
+        cx.fact(flag, Outcome::value(flags.split_whitespace().any(|f| f == flag)));
+    }
+    // Whether the counter may be read, as the kernel says it; and what it says.
+    let mut mode = 0;
+    // SAFETY: the pointer is valid for the call.
+    let asked = check(unsafe { libc::prctl(libc::PR_GET_TSC, std::ptr::addr_of_mut!(mode), 0, 0, 0) }.into());
+    cx.fact(
+        "tsc",
+        match asked {
+            Ok(_) => Outcome::value(if mode == libc::PR_TSC_ENABLE { "readable" } else { "faults" }),
+            Err(e) => sys::refused(&e, "prctl PR_GET_TSC"),
+        },
+    );
+    let source = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    cx.fact(
+        "clocksource",
+        match fs::read_to_string(source) {
+            Ok(text) => Outcome::value(text.trim()),
+            Err(e) => sys::refused(&e, source),
+        },
+    );
+    #[cfg(target_arch = "x86_64")]
+    {
+        let end = sys::in_child(Duration::from_secs(2), || {
+            // SAFETY: the instruction touches no memory; where it faults, it ends the child.
+            let (a, b) = unsafe { (core::arch::x86_64::_rdtsc(), core::arch::x86_64::_rdtsc()) };
+            i32::from(b < a)
+        });
+        cx.fact("rdtsc", sys::outcome(end, "rdtsc, twice".to_owned()));
+    }
 }
 
 fn vsock(cx: &mut Cx) {

@@ -7,6 +7,7 @@ pub mod guest;
 pub mod pace;
 pub mod wire;
 
+mod apparmor;
 mod bench;
 mod bind;
 mod bridge;
@@ -19,6 +20,7 @@ mod dns;
 mod egress;
 mod environment;
 mod escape;
+mod given;
 mod identity;
 mod image;
 mod isolation;
@@ -95,6 +97,8 @@ pub const FAMILIES: &[(&str, &[Probe])] = &[
     ("shared", shared::PROBES),
     ("bridge", bridge::PROBES),
     ("propagation", propagation::PROBES),
+    ("apparmor", apparmor::PROBES),
+    ("given", given::PROBES),
 ];
 
 /// Every probe.

@@ -1,6 +1,5 @@
 //! `awf-probe list`.
 
-use awf_probe_matrix::Scope;
 use serde_json::json;
 
 use super::{Data, no_format, print};
@@ -26,7 +25,7 @@ pub fn run(args: &ListArgs) -> Result<Exit, Error> {
                         "id": c.id, "family": c.family, "title": c.title, "kind": c.kind, "scope": c.scope,
                         "safety": c.safety, "why": c.why, "how": c.how, "control": c.control,
                         "remedy": c.remedy, "sources": c.sources,
-                        "attempt": (c.scope == Scope::Egress).then_some(&c.attempt),
+                        "attempt": c.scope.has_models().then_some(&c.attempt),
                     })
                 })
                 .collect();

@@ -17,7 +17,9 @@ use crate::{
     },
     error::{Error, Exit},
     event::{Event, JOURNAL},
-    fingerprint, inventory,
+    fingerprint,
+    given::Given,
+    inventory,
     journal::Sink,
     lab::{
         self,
@@ -27,8 +29,8 @@ use crate::{
     progress::{Progress, note},
     record::Record,
     scenario::{
-        Cx, LabHandle, Privilege, bridge, compose, egress, health, joined, life, lifecycle, millis, netns, propagation,
-        rehearsal, restart, shared, solo,
+        Cx, LabHandle, Privilege, bridge, compose, egress, given, guard, health, joined, life, lifecycle, millis,
+        netns, propagation, rehearsal, restart, shared, solo,
     },
     seccomp::{self, Profile, Setting},
     specs::AWF_PROFILE,
@@ -154,6 +156,10 @@ pub(super) async fn measure(
         Some(reference) => Some((reference.clone(), docker.local_image(reference).await?)),
         None => None,
     };
+    let given = match &args.image {
+        Some(reference) => Some(Given::find(docker, reference).await?),
+        None => None,
+    };
     let names = plan.runtimes.clone();
     let registered = info.runtimes.clone();
     let rows = tokio::task::spawn_blocking(move || {
@@ -179,8 +185,21 @@ pub(super) async fn measure(
     });
     // Outlives an interruption: its helper must be told to undo what it made, not just be removed.
     let ground = OnceCell::new();
-    let work =
-        stages(docker, info, plan, args, profile, sink, &run, &executable, &image, tools.as_ref(), &dead.ids, &ground);
+    let work = stages(
+        docker,
+        info,
+        plan,
+        args,
+        profile,
+        sink,
+        &run,
+        &executable,
+        &image,
+        tools.as_ref(),
+        given,
+        &dead.ids,
+        &ground,
+    );
     let outcome = watched(sink, work).await;
     let cleaned = clean_up(docker, &run, &image, ground.into_inner(), sink).await;
     let complete = outcome.is_ok() && cleaned.is_ok();
@@ -200,6 +219,7 @@ async fn stages(
     executable: &Executable,
     image: &Image,
     tools: Option<&(String, String)>,
+    given: Option<Given>,
     dead: &[String],
     ground: &OnceCell<lab::Ground>,
 ) -> Result<(), Error> {
@@ -209,6 +229,7 @@ async fn stages(
         ground.get_or_try_init(|| lab::survey(docker, &draft, &helper_runtime, tools.is_none(), dead, sink)).await?;
     let rehearsal = args.rehearsal.clone();
     let mut common = Common { sabotage: args.sabotage, rehearsal, ..common(run, image, ground.layout.approved()) };
+    common.given = given.map(Arc::new);
     if let Some((reference, id)) = tools {
         common.toolbox = Some(Arc::new(docker.unpack_toolbox(run, reference, id, executable).await?));
     }
@@ -267,6 +288,9 @@ async fn with_lab(
             one_job(&cx, runtime, job, &progress).await;
         }
     }
+    // Last, and for all runtimes at once: the lab does not come back from it.
+    progress.begin("the guard fails");
+    guard::fail(&cx).await;
     compare_profiles(&cx, plan, &info.host.kernel);
     progress.finish();
     built
@@ -306,7 +330,7 @@ async fn one_runtime<'a>(cx: &Cx, runtime: &str, jobs: &'a [Job], progress: &Pro
     progress.begin(&format!("{runtime}: {}", first.name()));
     let started = match first {
         Job::Solo(name) => solo::run(cx, runtime, name).await,
-        Job::Driven(_) | Job::Netns(_) | Job::Egress { .. } | Job::Tamper => false,
+        Job::Driven(_) | Job::Netns(_) | Job::Egress { .. } | Job::Tamper | Job::Guard { .. } => false,
     };
     progress.done();
     if !started {
@@ -333,6 +357,7 @@ async fn one_job(cx: &Cx, runtime: &str, job: &Job, progress: &Progress) {
         Job::Netns(init) => netns::run(cx, runtime, init).await,
         Job::Egress { model, backend, raw } => egress::run(cx, runtime, model, backend.as_deref(), *raw).await,
         Job::Tamper => egress::tamper(cx, runtime).await,
+        Job::Guard { model, backend } => guard::prepare(cx, runtime, model, backend.as_deref()).await,
     }
     progress.done();
 }
@@ -342,6 +367,7 @@ async fn driven(cx: &Cx, runtime: &str, name: &str) {
         "bridge" => bridge::run(cx, runtime).await,
         "compose" => compose::run(cx, runtime).await,
         "exit" => lifecycle::exit(cx, runtime).await,
+        "given" => given::run(cx, runtime).await,
         "health" => health::run(cx, runtime).await,
         "joined" => joined::run(cx, runtime).await,
         "life" => life::run(cx, runtime).await,
@@ -417,6 +443,7 @@ pub fn common(run: &str, image: &Image, resolver: std::net::Ipv4Addr) -> Common 
         volume: format!("awf-probe-{run}"),
         resolver: resolver.into(),
         toolbox: None,
+        given: None,
         sabotage: None,
         rehearsal: None,
     }

@@ -15,6 +15,7 @@ use crate::{
 
 mod contained;
 mod control;
+pub(super) mod guard;
 mod proxied;
 mod tampered;
 
@@ -61,7 +62,7 @@ pub(super) fn judge(record: &Record, capability: &Capability, planned: &PlannedC
     let Some(attempt) = ATTEMPTS.iter().find(|a| a.id == capability.attempt) else {
         return inconclusive("this version does not know the attempt");
     };
-    let look = Look { record, scenario, runtime: &planned.runtime, attempt, model };
+    let look = Look { record, scenario, runtime: &planned.runtime, attempt, model, label: "" };
     let endings: Vec<Ending> = attempts
         .into_iter()
         .map(|seen| match (capability.want, attempt.payload) {
@@ -171,6 +172,8 @@ struct Look<'a> {
     runtime: &'a str,
     attempt: &'static Attempt,
     model: &'a Model,
+    /// What stands before the names of its facts: empty, or the failure they were made in.
+    label: &'a str,
 }
 
 impl Look<'_> {
@@ -236,7 +239,8 @@ impl Look<'_> {
         // What was sent before the rules stood has the same destination as what is sent over it afterwards.
         // Of a control of tampering, all acts have one destination.
         let shared = matches!(self.attempt.payload, Payload::Tamper(_)) && seen.fact.name != self.attempt.id;
-        let own = !matches!(self.attempt.payload, Payload::Held) && !shared;
+        // Nor has what is made again and again while the guard fails.
+        let own = !matches!(self.attempt.payload, Payload::Held) && !shared && self.label.is_empty();
         let first = known.chain(self.record.from(seen.address).filter(mine).filter(|_| own)).next()?;
         let p = &first.packet;
         let text = format!("{} port {} to {} port {} arrived at the witness", p.src, p.sport, p.dst, p.dport);
@@ -254,7 +258,9 @@ impl Look<'_> {
 
     /// The same attempt (the same port of it) in another scenario of the same runtime.
     fn control(&self, scenario: &str, seen: &Seen) -> Option<&Seen> {
-        self.control_fact(scenario, &seen.fact.name)
+        let name = seen.fact.name.as_str();
+        let name = if self.label.is_empty() { name } else { name.strip_prefix(self.label)?.strip_prefix('.')? };
+        self.control_fact(scenario, name)
     }
 
     fn control_fact(&self, scenario: &str, fact: &str) -> Option<&Seen> {

@@ -108,6 +108,7 @@ fn one(
             conditions::judge(record, capability, planned, Some(&format!("netns[{init}]")), identity)
         }
         Scope::Egress => egress::judge(record, capability, planned, models),
+        Scope::Guard => egress::guard::judge(record, capability, planned, models),
     }
 }
 

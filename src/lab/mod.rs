@@ -133,7 +133,7 @@ pub struct Lab {
     pub helper: Arc<Role>,
     /// The witness.
     pub witness: Arc<Role>,
-    proxy: Option<Arc<Role>>,
+    pub(crate) proxy: Option<Arc<Role>>,
     sidecar: Option<Arc<Role>>,
     /// TCP port of the host's door, 0 if it could not be opened.
     pub host_port: u16,
@@ -609,11 +609,16 @@ impl Lab {
     /// Waits until whatever was sent before now has been seen, or is not coming: markers through the witness's
     /// link, one per CPU, then a settle time; and nothing may have been lost. The answer is what the journal says.
     pub async fn drain(&self) -> Result<String, String> {
+        self.drain_but(false).await
+    }
+
+    /// The same; where the proxy was ended on purpose, without it.
+    pub async fn drain_but(&self, proxy_ended: bool) -> Result<String, String> {
         let begun = std::time::Instant::now();
         self.listening().await?;
         tokio::time::sleep(pace::scaled(SETTLE)).await;
         let mut roles = vec![("witness", &self.witness), ("tap", &self.helper)];
-        roles.extend(self.proxy.as_ref().map(|p| ("proxy", p)));
+        roles.extend(self.proxy.as_ref().filter(|_| !proxy_ended).map(|p| ("proxy", p)));
         roles.extend(self.sidecar.as_ref().map(|s| ("sidecar", s)));
         for (name, role) in roles {
             match role.ask(Ask::Counters).await {

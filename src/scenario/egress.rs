@@ -45,23 +45,16 @@ pub async fn run(cx: &Cx, runtime: &str, model: &Model, backend: Option<&str>, r
         Ok(address) => address,
         Err(why) => return cx.problem(runtime, &scenario, "lab", why),
     };
-    let mut spec = Spec { net: on(cx, net, address), toolbox: Toolbox::Root, ..Spec::awf("egress") };
+    let mut spec = agent_spec(cx, model, address, proxy);
     if raw {
         spec.cap_drop.retain(|c| *c != "NET_RAW");
-    }
-    if model.in_agent {
-        spec.cap_drop.retain(|c| *c != "NET_RAW");
-        spec.cap_add.push("NET_ADMIN");
-    }
-    if model.proxy_env {
-        spec.env = proxy_env(&proxy.to_string());
     }
     if let Some(r) = cx.common.rehearsal.as_deref().filter(|r| !raw && r.is(model, backend)) {
         let emitted = super::rehearsal::emitted(cx, r, runtime, net, address);
         spec.emitted = Some(emitted["services"]["agent"].clone().into());
     }
     let Some(mut agent) = Agent::start(cx, runtime, &scenario, "agent", spec, None).await else { return };
-    let way = Way { cx, lab: &lab, net, proxy, model, params: cx.params(Some(address)) };
+    let way = Way::new(cx, &lab, model, address);
     let mut alive = true;
     if !raw {
         // Before any rule that is installed from within.
@@ -72,13 +65,9 @@ pub async fn run(cx: &Cx, runtime: &str, model: &Model, backend: Option<&str>, r
         });
         alive = agent.run(true, early.chain(held).collect()).await == BatchEnd::Finished;
     }
-    let init_runtime = match model.init {
-        InitUnder::None => None,
-        InitUnder::Default => Some(cx.default_runtime.as_str()),
-        InitUnder::Own => Some(runtime),
-    };
+    let init_runtime = init_runtime(cx, model, runtime);
     if let (Some(backend), true) = (backend, alive) {
-        let install = way.install(backend, address);
+        let install = way.install(backend, address, "rules", false);
         match init_runtime {
             Some(init) => by_init(cx, runtime, &scenario, &agent, init, install).await,
             None if model.in_agent => alive = agent.run(false, vec![install]).await == BatchEnd::Finished,
@@ -100,6 +89,28 @@ pub async fn run(cx: &Cx, runtime: &str, model: &Model, backend: Option<&str>, r
     }
     agent.stop().await;
     drop(permit);
+}
+
+/// The agent of a model.
+pub(super) fn agent_spec(cx: &Cx, model: &Model, address: Ipv4Addr, proxy: Ipv4Addr) -> Spec {
+    let mut spec = Spec { net: on(cx, place(model), address), toolbox: Toolbox::Root, ..Spec::awf("egress") };
+    if model.in_agent {
+        spec.cap_drop.retain(|c| *c != "NET_RAW");
+        spec.cap_add.push("NET_ADMIN");
+    }
+    if model.proxy_env {
+        spec.env = proxy_env(&proxy.to_string());
+    }
+    spec
+}
+
+/// The runtime of a model's init container, if it has one.
+pub(super) fn init_runtime<'a>(cx: &'a Cx, model: &Model, runtime: &'a str) -> Option<&'a str> {
+    match model.init {
+        InitUnder::None => None,
+        InitUnder::Default => Some(cx.default_runtime.as_str()),
+        InitUnder::Own => Some(runtime),
+    }
 }
 
 /// Every act of tampering with the capabilities for it: the control of those without.
@@ -129,6 +140,9 @@ pub async fn tamper(cx: &Cx, runtime: &str) {
     drop(permit);
 }
 
+/// A rule no kernel has: what a runtime without a match makes of a rule of AWF's.
+const UNSUPPORTED: &str = "-A OUTPUT -p tcp -m awfprobe -j DROP";
+
 /// Stage of a problem: the host cannot take the model's rules.
 pub const NO_HOST_RULES: &str = "host-rules";
 /// Scenario of the control of tampering.
@@ -153,7 +167,7 @@ pub fn name(model: &str, backend: Option<&str>, raw: bool) -> String {
 }
 
 /// What the attempts of a scenario have in common.
-struct Way<'a> {
+pub(super) struct Way<'a> {
     cx: &'a Cx,
     lab: &'a Lab,
     net: usize,
@@ -162,7 +176,7 @@ struct Way<'a> {
     params: Map<String, Value>,
 }
 
-impl Way<'_> {
+impl<'a> Way<'a> {
     fn destination(&self, index: usize, a: &Attempt) -> String {
         let six = a.id.starts_with("ipv6.") && !a.id.contains("mapped");
         match a.payload {
@@ -170,6 +184,22 @@ impl Way<'_> {
             _ if six => format!("2001:db8:203:113::{index:x}"),
             _ => self.cx.layout.witness(100 + u8::try_from(index).unwrap_or(0)).to_string(),
         }
+    }
+
+    pub(super) fn new(cx: &'a Cx, lab: &'a Lab, model: &'a Model, address: Ipv4Addr) -> Self {
+        let net = place(model);
+        Self { cx, lab, net, proxy: cx.layout.on(net, 10), model, params: cx.params(Some(address)) }
+    }
+
+    /// An attempt of this name among [`ATTEMPTS`], reported under this label, with further parameters.
+    pub(super) fn again(&self, id: &str, label: String, more: Value) -> Option<Ask> {
+        let (index, attempt) = numbered().find(|(_, a)| a.id == id)?;
+        let mut ask = self.attempt(index, attempt);
+        ask.label = label;
+        if let (Value::Object(params), Value::Object(more)) = (&mut ask.params, more) {
+            params.extend(more);
+        }
+        Some(ask)
     }
 
     fn attempt(&self, index: usize, a: &Attempt) -> Ask {
@@ -192,12 +222,17 @@ impl Way<'_> {
         ask("egress.attempt", a.id, &self.params, more)
     }
 
-    fn install(&self, backend: &str, address: Ipv4Addr) -> Ask {
+    /// The ask that installs AWF's rules, reported under this label. With `failing` the script ends in its middle.
+    pub(super) fn install(&self, backend: &str, address: Ipv4Addr, label: &str, failing: bool) -> Ask {
         let mut rules = rules(address, self.proxy, self.cx.layout.approved());
         if let Some(Deed::Rules(edit)) = self.cx.common.deed() {
             edit(&mut rules);
         }
-        ask("rules.install", "rules", &self.params, json!({"backend": backend, "rules": rules}))
+        if failing {
+            let filter = rules.iter().position(|r| r.starts_with("-A OUTPUT")).unwrap_or(0);
+            rules.insert(filter, UNSUPPORTED.to_owned());
+        }
+        ask("rules.install", label, &self.params, json!({"backend": backend, "rules": rules}))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU16, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -40,6 +40,8 @@ mod case;
 pub mod compose;
 pub mod egress;
 pub mod figure;
+pub mod given;
+pub mod guard;
 pub mod health;
 pub mod joined;
 pub mod life;
@@ -81,6 +83,8 @@ pub struct Cx {
     pub deadline: Duration,
     /// What sandboxes with every capability or the user's seccomp profile depend on.
     pub privilege: Arc<Privilege>,
+    /// Agents that wait until the guard is made to fail.
+    guards: Arc<Mutex<Vec<guard::Waiting>>>,
     addresses: Arc<[AtomicU16; 4]>,
 }
 
@@ -141,6 +145,7 @@ impl Cx {
             starts,
             deadline,
             privilege: Arc::new(privilege),
+            guards: Arc::default(),
             addresses,
         }
     }
@@ -166,6 +171,23 @@ impl Cx {
     pub fn problem(&self, runtime: &str, scenario: &str, stage: &str, why: impl Into<String>) {
         let (runtime, scenario, stage) = (runtime.to_owned(), scenario.to_owned(), stage.to_owned());
         self.sink.emit(Event::Problem { runtime, scenario, stage, why: why.into() });
+    }
+
+    /// Reports a fact that is no sandbox's.
+    pub fn observed(&self, runtime: &str, scenario: &str, source: &str, name: &str, outcome: Outcome) {
+        self.sink.emit(Event::Observed {
+            runtime: runtime.to_owned(),
+            scenario: scenario.to_owned(),
+            source: source.to_owned(),
+            fact: Fact { name: name.to_owned(), outcome, sent: None, elapsed_ms: None },
+            address: None,
+        });
+    }
+
+    /// Whether the engine applies AppArmor profiles, as it says itself.
+    pub async fn has_apparmor(&self) -> bool {
+        // An engine that does not answer has none that anybody could rely on; everything else of the run then says so.
+        self.docker.info().await.is_ok_and(|i| i.host.security.iter().any(|s| s.contains("apparmor")))
     }
 
     /// Reports how long a phase took.

@@ -44,6 +44,13 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
         let Some(text) = &privilege.profile else { return true };
         spec.seccomp = Seccomp::File(Arc::clone(text));
     }
+    if name.starts_with("apparmor") {
+        let there = cx.has_apparmor().await;
+        cx.observed(runtime, name, "host", "apparmor", Outcome::value(if there { "there" } else { "absent" }));
+        if !there {
+            return true;
+        }
+    }
     // The closing of a semaphore is not part of a run.
     let permit = cx.jobs.acquire().await.ok();
     let Some(mut agent) = Agent::start(cx, runtime, name, "agent", spec, None).await else { return false };

@@ -52,7 +52,8 @@ pub(super) fn proxied(cx: &mut Cx, way: &mut Way, url: &str) {
     let url = filled(url, way, &nonce);
     // Without variables in the environment the proxy is named to the client.
     let named = if cx.text("named").is_empty() { String::new() } else { way.proxy.clone() };
-    let outcome = get(&url, Some(&named), pace::scaled(CLIENT_LIMIT));
+    let limit = cx.number("client_ms").map_or(CLIENT_LIMIT, Duration::from_millis);
+    let outcome = get(&url, Some(&named), pace::scaled(limit));
     cx.sent("", outcome, sent(way, &nonce, target));
 }
 

@@ -89,8 +89,9 @@ fn build(catalogue: &Catalogue, names: &[&str]) -> Matrix {
                         cells.push(cell(&capability.id, runtime, Some(init), None));
                     }
                 }
-                Scope::Egress => {
-                    for model in models().unwrap() {
+                Scope::Egress | Scope::Guard => {
+                    let all = capability.scope == Scope::Egress;
+                    for model in models().unwrap().into_iter().filter(|m| all || m.counts) {
                         let backends = if model.backends.is_empty() {
                             vec![None]
                         } else {

@@ -123,6 +123,17 @@ async fn ask<T>(seconds: u64, call: impl Future<Output = Result<T, ClientError>>
 /// Puts settings into a request to create.
 pub(super) fn settle(body: &mut ContainerCreateBody, more: &Settings) {
     let host = body.host_config.get_or_insert_with(HostConfig::default);
+    if more.image.is_some() {
+        body.image.clone_from(&more.image);
+        // Its own health check is not what is measured.
+        body.healthcheck = Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() });
+    }
+    if more.as_it_is {
+        body.cmd = None;
+    }
+    if let Some(env) = &mut body.env {
+        env.extend(more.environment.iter().cloned());
+    }
     body.entrypoint.clone_from(&more.entrypoint);
     body.user.clone_from(&more.user);
     body.working_dir.clone_from(&more.workdir);

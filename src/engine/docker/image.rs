@@ -166,6 +166,9 @@ pub(super) fn layer(executable: &Executable) -> io::Result<Vec<u8>> {
         file(&mut out, &format!("{root}home/agent/visible"), b"visible\n", 0o644, 1000)?;
         file(&mut out, &format!("{root}home/agent/.netrc"), b"planted secret\n", 0o644, 1000)?;
     }
+    // Outside the chroot only: that they are not seen inside is no accident of the image.
+    file(&mut out, "etc/shadow", b"root:!planted:1::::::\n", 0o600, 0)?;
+    file(&mut out, "home/other/secret", b"planted secret\n", 0o600, 0)?;
     for dir in ["host/proc", "host/work", "host/read-only"] {
         directory(&mut out, dir)?;
     }

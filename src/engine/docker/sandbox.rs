@@ -35,9 +35,10 @@ use super::{
 use crate::{
     error::Error,
     extra::ENGINE_SOCKET,
+    given::Given,
     rehearsal::Rehearsal,
     sabotage::{Deed, Sabotage},
-    specs::{AWF_PROFILE, Net, Seccomp, Spec, Toolbox, marker_profile},
+    specs::{APPARMOR, AWF_PROFILE, Net, Seccomp, Spec, Toolbox, marker_profile},
 };
 
 /// What every sandbox of a run shares.
@@ -59,6 +60,8 @@ pub struct Common {
     pub resolver: IpAddr,
     /// An image whose tools take the place of the host's.
     pub toolbox: Option<Arc<ToolboxImage>>,
+    /// The image the user names.
+    pub given: Option<Arc<Given>>,
     /// A defect put in on purpose.
     pub sabotage: Option<&'static Sabotage>,
     /// Settings that are rehearsed.
@@ -270,7 +273,7 @@ impl Docker {
         if spec.no_new_privs {
             security.push("no-new-privileges:true".to_owned());
         }
-        security.push("apparmor=unconfined".to_owned());
+        security.push(format!("apparmor={}", if spec.apparmor { APPARMOR } else { "unconfined" }));
         let (network_mode, endpoints) = match &spec.net {
             Net::None => ("none".to_owned(), None),
             Net::Host => ("host".to_owned(), None),

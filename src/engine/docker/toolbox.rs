@@ -11,7 +11,7 @@ use std::{
 
 use bollard::{
     body_full,
-    models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType},
+    models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, ImageConfig, Mount, MountType},
     query_parameters::{
         ContainerArchiveInfoOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
         UploadToContainerOptionsBuilder,
@@ -77,8 +77,13 @@ impl ToolboxImage {
 impl Docker {
     /// The id of an image that is on the engine already: a run pulls nothing.
     pub async fn local_image(&self, reference: &str) -> Result<String, Error> {
+        self.image_config(reference).await.map(|(id, _)| id)
+    }
+
+    /// The id of an image that is on the engine already, and its configuration.
+    pub async fn image_config(&self, reference: &str) -> Result<(String, ImageConfig), Error> {
         match within("inspecting an image", 30, self.client().inspect_image(reference)).await? {
-            Ok(image) => Ok(image.id.unwrap_or_else(|| reference.to_owned())),
+            Ok(image) => Ok((image.id.unwrap_or_else(|| reference.to_owned()), image.config.unwrap_or_default())),
             Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {
                 Err(Error::UnknownImage { reference: reference.to_owned() })
             }

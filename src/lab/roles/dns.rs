@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, ResponseCode};
@@ -98,8 +99,8 @@ pub(super) fn answer(zone: &Zone, query: &[u8]) -> Option<Answered> {
     Some(Answered { reply: reply.to_vec().ok()?, asked })
 }
 
-/// Serves one UDP socket for ever.
-pub(super) async fn serve_udp(socket: Wildcard, zone: Arc<Zone>, out: Out) {
+/// Serves one UDP socket for ever; while it is to be silent, takes queries and answers none.
+pub(super) async fn serve_udp(socket: Wildcard, zone: Arc<Zone>, out: Out, silent: Arc<AtomicBool>) {
     let mut buffer = vec![0; 4096];
     loop {
         let Ok((length, client, server)) = socket.receive(&mut buffer).await else {
@@ -109,6 +110,9 @@ pub(super) async fn serve_udp(socket: Wildcard, zone: Arc<Zone>, out: Out) {
         };
         if let Some(answered) = answer(&zone, &buffer[..length]) {
             report(&out, client, server, "udp", &answered);
+            if silent.load(Ordering::SeqCst) {
+                continue;
+            }
             let _ = socket.send(&answered.reply, client, server).await;
         }
     }

@@ -169,6 +169,11 @@ pub enum Ask {
         /// Whether its resolver answers nothing.
         mute: bool,
     },
+    /// Witness. Its resolver stops answering, or answers again.
+    Mute {
+        /// Whether it is silent.
+        silent: bool,
+    },
     /// Proxy. Start proxying on `port` with the ACL, and capture on every interface.
     Proxy {
         /// `squid` or `builtin`.

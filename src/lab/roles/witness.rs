@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -29,12 +30,14 @@ pub(super) struct Witness {
     capture: Option<Capture>,
     servers: Vec<JoinHandle<()>>,
     content: Arc<Content>,
+    /// Whether its resolver is silent for now.
+    silent: Arc<AtomicBool>,
 }
 
 impl Witness {
     /// A witness that does nothing yet.
     pub(super) fn new(out: Out) -> Self {
-        Self { out, capture: None, servers: Vec::new(), content: Arc::default() }
+        Self { out, capture: None, servers: Vec::new(), content: Arc::default(), silent: Arc::default() }
     }
 
     /// Binds every port first and sets the link up last: the first packet that arrives is captured and answered.
@@ -61,7 +64,7 @@ impl Witness {
             self.servers.push(if port == 53 && mute {
                 tokio::spawn(dns::swallow_udp(socket))
             } else if port == 53 {
-                tokio::spawn(dns::serve_udp(socket, Arc::clone(&zone), self.out.clone()))
+                tokio::spawn(dns::serve_udp(socket, Arc::clone(&zone), self.out.clone(), Arc::clone(&self.silent)))
             } else {
                 tokio::spawn(servers::echo_udp(socket))
             });
@@ -95,6 +98,10 @@ impl Role for Witness {
                 for (path, hex) in files {
                     content.insert(path, bytes(&hex)?.into());
                 }
+                Ok(Answer::Ok)
+            }
+            Ask::Mute { silent } => {
+                self.silent.store(silent, Ordering::SeqCst);
                 Ok(Answer::Ok)
             }
             Ask::Counters => Ok(counters(self.capture.as_ref(), &self.out)),
