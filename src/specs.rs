@@ -205,6 +205,8 @@ impl Spec {
                 ..Self::awf(name)
             },
             "netfilter" => Self { cap_add: vec!["NET_ADMIN", "NET_RAW"], ..netfilter },
+            // The engine's own set, which has NET_RAW and not NET_ADMIN.
+            "rules-raw" => Self { toolbox: Toolbox::Root, ..plain },
             "netfilter-noraw" => Self { cap_add: vec!["NET_ADMIN"], cap_drop: vec!["NET_RAW"], ..netfilter },
             "configured" => Self {
                 env: vec!["AWF_PROBE_SET=by the client".to_owned()],
@@ -264,6 +266,7 @@ pub const SOLO: &[&str] = &[
     "socket",
     "apparmor",
     "apparmor-off",
+    "rules-raw",
 ];
 
 /// Where two containers of a scenario have the run's volume.

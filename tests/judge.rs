@@ -15,6 +15,7 @@ use awf_probe::{
     judge::judge,
     lab::roles::wire::Packet,
     record::{Record, Seen},
+    scenario::guard,
 };
 use awf_probe_matrix::{
     Capability, Cell, Condition, EgressWant, IsolationClass, Outcome, Result_, Scope, Sent, Source, Verdict, Want,
@@ -288,8 +289,10 @@ fn nothing_is_unseen_in_a_ledger_that_is_not_complete() {
                 let closed = [Result_::Blocked, Result_::Proxied, Result_::RefusedAtSource, Result_::NotApplicable];
                 // Not asked in the first place, because of what was seen.
                 let moot = &bench.capability(i).moot;
-                let by_sight =
-                    bench.base[i].verdict == Verdict::NotApplicable && !moot.is_empty() && !moot.iter().any(unseen);
+                // By what the model is: it has no such part that could fail.
+                let by_model = bench.capability(i).scope == Scope::Guard && bench.base[i].evidence.is_empty();
+                let by_sight = bench.base[i].verdict == Verdict::NotApplicable
+                    && (by_model || !moot.is_empty() && !moot.iter().any(unseen));
                 let negative = !by_sight && bench.capability(i).pass.iter().any(unseen)
                     || bench.base[i].result.is_some_and(|r| closed.contains(&r));
                 negatives += usize::from(negative);
@@ -403,6 +406,67 @@ fn one_packet_at_the_witness_opens_a_way_out() {
     wrong.finish(50);
 }
 
+/// What is said of a failing guard rests on the proof that it failed, and on every way out that was tried.
+#[test]
+fn a_guard_that_was_not_seen_to_fail_proves_nothing() {
+    let mut wrong = Wrong::default();
+    let mut leaks = 0;
+    for name in GOLDEN {
+        let mut bench = Bench::new(name);
+        for i in 0..bench.plan.len() {
+            let capability = bench.capability(i);
+            if capability.scope != Scope::Guard || bench.base[i].verdict != Verdict::Pass {
+                continue;
+            }
+            let planned = bench.plan[i].clone();
+            let model = planned.model.as_deref().expect("a model");
+            let scenario = guard::name(model, planned.backend.as_deref());
+            let failure = guard::FAILURES.into_iter().find(|f| f.name() == capability.attempt).expect("a failure");
+            let label = failure.name();
+            if let Some(proof) = failure.proof() {
+                let engine = bench.fact(&scenario, "engine", label).expect("it was made to fail");
+                wrong.unless_unsatisfied(&mut bench, &Change::without(&[engine]), &[i], || format!("{label}: unsaid"));
+                let before = bench.fact(&scenario, "guest", &format!("{}.{proof}", guard::BEFORE)).expect("before");
+                let after = bench.fact(&scenario, "guest", &format!("{label}.{proof}")).expect("after");
+                let dead = bench.with_outcome(before, Outcome::refused("ECONNREFUSED", ""), true);
+                let alive = bench.with_outcome(after, Outcome::allowed("200"), true);
+                for (what, change) in [
+                    ("it did not work before", Change::one(before, dead)),
+                    ("it still works", Change::one(after, alive)),
+                    ("nobody asked before", Change::without(&[before])),
+                    ("nobody asked after", Change::without(&[after])),
+                ] {
+                    wrong.unless_unsatisfied(&mut bench, &change, &[i], || format!("{label}: {what}"));
+                }
+            } else {
+                let half = bench.fact(&scenario, "guest", "half.rules").expect("the script was run");
+                let done = bench.with_outcome(half, Outcome::allowed("42 rules"), false);
+                for change in [Change::without(&[half]), Change::one(half, done)] {
+                    wrong.unless_unsatisfied(&mut bench, &change, &[i], || format!("{label}: the script did not fail"));
+                }
+            }
+            for way in guard::WAYS {
+                let end = bench.fact(&scenario, "guest", &format!("{label}.{way}.end")).expect("it ended");
+                wrong.unless_unsatisfied(&mut bench, &Change::without(&[end]), &[i], || {
+                    format!("{label}: {way} endless")
+                });
+                let name = format!("{label}.{way}");
+                let Some(at) = bench.fact(&scenario, "guest", &name) else { continue };
+                wrong.unless_unsatisfied(&mut bench, &Change::without(&[at]), &[i], || format!("{name} is missing"));
+                let sent = bench.sent(at).expect("sent");
+                let packet = packet(bench.address(&scenario), &sent);
+                let change = Change::adding(Event::Packet { at: "witness".to_owned(), packet });
+                wrong.unless(&mut bench, &change, &[i], &|| format!("a packet of {name}"), |c| {
+                    c.verdict == Verdict::Fail && c.result == Some(Result_::Leaked)
+                });
+                leaks += 1;
+            }
+        }
+    }
+    assert!(leaks > 100, "{leaks}");
+    wrong.finish(300);
+}
+
 /// A runtime whose network stack chooses the source port again: the SYN has no nonce and not the port the guest
 /// knows. The destination is the attempt's alone, so an agent's packet to it is that attempt.
 #[test]
@@ -412,7 +476,8 @@ fn a_packet_to_the_destination_of_an_attempt_opens_it_whatever_its_source_port()
         let mut bench = Bench::new(name);
         for i in bench.passing() {
             // A connection from before the rules has its destination in common with its opening.
-            if bench.base[i].result != Some(Result_::Blocked) || bench.attempt(i).payload == Payload::Held {
+            let egress = bench.capability(i).scope == Scope::Egress && bench.base[i].result == Some(Result_::Blocked);
+            if !egress || bench.attempt(i).payload == Payload::Held {
                 continue;
             }
             let scenario = bench.scenario(i);

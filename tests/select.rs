@@ -138,6 +138,7 @@ fn cells(catalogue: &Catalogue, models: &[Model], name: &str) -> Vec<Cell> {
             reason: "made up".to_owned(),
             result: c.scope.has_models().then_some(Result_::Blocked),
             evidence: vec![],
+            rejection: None,
             counts: BTreeMap::new(),
         }));
     }

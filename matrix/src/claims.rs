@@ -232,6 +232,7 @@ mod tests {
             reason: String::new(),
             result: None,
             evidence: vec![],
+            rejection: None,
             counts: std::collections::BTreeMap::new(),
         }
     }

@@ -22,7 +22,8 @@ pub use catalogue::{Catalogue, CatalogueError};
 pub use claims::{Claim, Claims, ClaimsError, Says};
 pub use condition::{Condition, ConditionError, Key, Source, Want};
 pub use matrix::{
-    Cell, Coverage, Fingerprint, Host, IsolationClass, Leftovers, Matrix, Result_, RunInfo, RuntimeRow, Sighting,
+    Cell, Coverage, Fingerprint, Host, IsolationClass, Leftovers, Matrix, Rejection, Result_, RunInfo, RuntimeRow,
+    Sighting,
 };
 pub use outcome::{Fact, Outcome, Sent};
 pub use requirement::{Requirement, RequirementCell, RequirementResult, Standing, assess, assess_under};

@@ -58,6 +58,18 @@ pub struct Sighting {
     pub journal_line: Option<u64>,
 }
 
+/// Whether the agent learned that its attempt was blocked: one that hears nothing waits as long as its client does,
+/// which may be minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rejection {
+    /// Connections, datagrams or requests of the attempt that got an error.
+    pub told: u64,
+    /// Those that got no answer until the probe gave up.
+    pub silent: u64,
+    /// Milliseconds until the last was told, or until the probe gave up.
+    pub after_ms: u64,
+}
+
 /// One verdict: the report's unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cell {
@@ -81,6 +93,9 @@ pub struct Cell {
     /// What it rests on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Sighting>,
+    /// How an attempt that was blocked was told so (egress only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejection: Option<Rejection>,
     /// What it came out as, and how often, where the run was repeated.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<String, u64>,

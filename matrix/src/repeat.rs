@@ -156,6 +156,7 @@ mod tests {
             reason: format!("it was {}", verdict.word()),
             result,
             evidence: vec![],
+            rejection: None,
             counts: BTreeMap::new(),
         }
     }

@@ -24,6 +24,12 @@ pub(crate) const PROBES: &[Probe] = &[
         specs: &[],
         ask: install,
     },
+    Probe {
+        id: "unprivileged",
+        about: "a rule, inserted and looked for, without the capability for it",
+        specs: &["rules-raw"],
+        ask: unprivileged,
+    },
 ];
 
 /// A rule under test. `{dst}` is an address of its own, `{proxy}` the lab's proxy.
@@ -533,6 +539,21 @@ fn install(cx: &mut Cx) {
         }
     }
     cx.fact("", Outcome::allowed(format!("{} rules", rules.len())));
+}
+
+/// Inserts a rule about nothing and looks whether it stands, with either backend; takes it away again.
+fn unprivileged(cx: &mut Cx) {
+    for backend in ["legacy", "nft"] {
+        match tool(backend) {
+            Err(why) => cx.fact(backend, Outcome::Skipped { why }),
+            Ok(tool) => {
+                let rule = "OUTPUT -p udp --dport 9 -d 203.0.113.9 -j DROP";
+                cx.fact(backend, ran(&tool, &format!("-I {rule}")));
+                cx.fact(&format!("{backend}.there"), ran(&tool, &format!("-C {rule}")));
+                ran(&tool, &format!("-D {rule}"));
+            }
+        }
+    }
 }
 
 /// How a shot would be found; used by tests.

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 pub use v1::{
-    CapabilityV1, CellV1, ClassV1, CoverageV1, FingerprintV1, HostV1, KindV1, LeftoversV1, ReportV1, RequirementCellV1,
-    RequirementV1, ResultV1, RunV1, RuntimeV1, SightingV1, StandingV1, ToolV1, VerdictV1,
+    CapabilityV1, CellV1, ClassV1, CoverageV1, FingerprintV1, HostV1, KindV1, LeftoversV1, RejectionV1, ReportV1,
+    RequirementCellV1, RequirementV1, ResultV1, RunV1, RuntimeV1, SightingV1, StandingV1, ToolV1, VerdictV1,
 };
 
 use crate::ReportError;

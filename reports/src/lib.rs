@@ -27,8 +27,9 @@ mod tests;
 pub use diff::{Change, Diff, Difference, VersionChange, diff};
 pub use format::{Format, Style, UnknownFormat};
 pub use json::{
-    CapabilityV1, CellV1, ClassV1, CoverageV1, FingerprintV1, HostV1, KindV1, LeftoversV1, ReportV1, RequirementCellV1,
-    RequirementV1, ResultV1, RunV1, RuntimeV1, SightingV1, StandingV1, ToolV1, VerdictV1, read, read_sealed, schema,
+    CapabilityV1, CellV1, ClassV1, CoverageV1, FingerprintV1, HostV1, KindV1, LeftoversV1, RejectionV1, ReportV1,
+    RequirementCellV1, RequirementV1, ResultV1, RunV1, RuntimeV1, SightingV1, StandingV1, ToolV1, VerdictV1, read,
+    read_sealed, schema,
 };
 pub use merge::Merge;
 

@@ -1,6 +1,6 @@
 //! `awf-probe egress`: enforcement models × families of attempts, and one cell line by line.
 
-use awf_probe_matrix::{Cell, Matrix, Result_, Standing, Verdict, assess_under};
+use awf_probe_matrix::{Cell, Matrix, Rejection, Result_, Standing, Verdict, assess_under};
 
 use super::{
     Data,
@@ -26,7 +26,8 @@ pub async fn run(args: EgressArgs) -> Result<Exit, Error> {
         None => measure::matrix(&run_args(&args), &data).await?,
     };
     let wanted = |c: &&Cell| {
-        c.id.starts_with("egress.") && args.from.as_ref().and(args.runtime.as_ref()).is_none_or(|r| *r == c.runtime)
+        (c.id.starts_with("egress.") || c.id.starts_with("guard."))
+            && args.from.as_ref().and(args.runtime.as_ref()).is_none_or(|r| *r == c.runtime)
     };
     let cells: Vec<Cell> = matrix.cells.iter().filter(wanted).cloned().collect();
     if cells.is_empty() {
@@ -45,7 +46,8 @@ pub async fn run(args: EgressArgs) -> Result<Exit, Error> {
 }
 
 fn run_args(args: &EgressArgs) -> RunArgs {
-    let asking = RunArgs::asking(args.runtime.clone().into_iter().collect(), vec!["egress.*".to_owned()]);
+    let asking =
+        RunArgs::asking(args.runtime.clone().into_iter().collect(), vec!["egress.*".to_owned(), "guard.*".to_owned()]);
     RunArgs { out: args.out.clone(), jobs: args.jobs, proxy: args.proxy, repeat: args.repeat, ..asking }
 }
 
@@ -54,8 +56,23 @@ fn stage(c: &Cell) -> (String, Option<String>) {
     (c.model.clone().unwrap_or_default(), c.backend.clone())
 }
 
+/// The second word of an attempt; what is tried while the guard fails is one family.
 fn family(c: &Cell) -> &str {
-    c.id.split('.').nth(1).unwrap_or_default()
+    let mut words = c.id.split('.');
+    match words.next() {
+        Some("guard") => "guard",
+        _ => words.next().unwrap_or_default(),
+    }
+}
+
+/// How an agent learns that it was blocked: `rejected at once: 31, silent: 12`, the attempts and the slowest.
+fn told(cells: &[&&Cell]) -> Option<String> {
+    let blocked: Vec<Rejection> = cells.iter().filter_map(|c| c.rejection).collect();
+    let silent = blocked.iter().filter(|r| r.silent > 0).count();
+    let slowest = blocked.iter().filter(|r| r.silent == 0).map(|r| r.after_ms).max();
+    let slowest = slowest.map(|ms| format!(", the slowest after {ms} ms")).unwrap_or_default();
+    (!blocked.is_empty())
+        .then(|| format!("{} attempts rejected{slowest}; {silent} without an answer", blocked.len() - silent))
 }
 
 /// Each value once, in the order of its first appearance.
@@ -79,6 +96,7 @@ fn table(matrix: &Matrix, cells: &[Cell], data: &Data) -> (String, Exit) {
         families.iter().for_each(|f| text.push_str(&format!("{f:>9}")));
         text.push_str("   R1 R3 R4\n");
         let mut notes = Vec::new();
+        let mut rejections = Vec::new();
         let mut best = Standing::Broken;
         for (model, backend) in distinct(mine.iter().map(|c| stage(c))) {
             let name = backend.as_ref().map_or_else(|| model.clone(), |b| format!("{model}/{b}"));
@@ -103,12 +121,21 @@ fn table(matrix: &Matrix, cells: &[Cell], data: &Data) -> (String, Exit) {
                 }
             }
             text.push('\n');
+            if let Some(words) = told(&here) {
+                rejections.push(format!("{name}: {words}"));
+            }
             let counts = data.models.iter().any(|m| m.id == model && m.counts);
             if counts && worst < best {
                 best = worst;
             }
         }
         text.push_str("\n  3/15: three of 15 get out; +2: two more by documented risks; ?1: one cannot be told\n");
+        if !rejections.is_empty() {
+            text.push_str(&format!(
+                "\nHow what is blocked is told so: without an answer a client waits as long as it will\n  {}\n",
+                rejections.join("\n  ")
+            ));
+        }
         if !notes.is_empty() {
             text.push_str(&format!(
                 "\nWhat keeps a requirement from holding, first leak first\n  {}\n",

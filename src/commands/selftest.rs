@@ -302,6 +302,7 @@ mod tests {
             reason: String::new(),
             result: None,
             evidence: vec![],
+            rejection: None,
             counts: BTreeMap::new(),
         };
         Matrix {

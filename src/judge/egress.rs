@@ -1,7 +1,7 @@
 //! How an attempt ended: what the ledgers say, what the guest says, and the control without which neither counts.
 
 use awf_probe_matrix::{
-    Capability, Cell, EgressWant, Model, ModelNetwork, Outcome, Result_, Sighting, Source, Verdict,
+    Capability, Cell, EgressWant, Model, ModelNetwork, Outcome, Rejection, Result_, Sighting, Source, Verdict,
 };
 
 use awf_probe_probes::{ATTEMPTS, Attempt, Payload, Sink};
@@ -74,6 +74,7 @@ pub(super) fn judge(record: &Record, capability: &Capability, planned: &PlannedC
             (None, _) => Ending::new(Result_::Inconclusive, "the catalogue does not say how it should end", vec![]),
         })
         .collect();
+    let parts: Vec<&Seen> = parts(scenario, &capability.attempt);
     let mut worst = combine(endings);
     let end = scenario.facts.get(&(Source::Guest, format!("{}.end", attempt.id))).map(|s| &s.fact.outcome);
     let arrived = matches!(worst.result, Result_::Leaked | Result_::Residual);
@@ -104,7 +105,20 @@ pub(super) fn judge(record: &Record, capability: &Capability, planned: &PlannedC
             worst.reason = format!("{}; the rules were not installed: {}", worst.reason, seen.fact.outcome);
         }
     }
-    cell_of(planned, capability.want, worst)
+    let rejection = (worst.result == Result_::Blocked).then(|| rejection(scenario, &capability.attempt, &parts));
+    Cell { rejection, ..cell_of(planned, capability.want, worst) }
+}
+
+/// Whether and when the guest learned that its attempt was blocked.
+fn rejection(scenario: &ScenarioRecord, attempt: &str, parts: &[&Seen]) -> Rejection {
+    let waited = |s: &&&Seen| matches!(s.fact.outcome, Outcome::TimedOut { .. });
+    let silent = parts.iter().filter(waited).count();
+    let end = scenario.facts.get(&(Source::Guest, format!("{attempt}.end")));
+    Rejection {
+        told: (parts.len() - silent) as u64,
+        silent: silent as u64,
+        after_ms: end.and_then(|e| e.fact.elapsed_ms).unwrap_or(0),
+    }
 }
 
 fn cell_of(planned: &PlannedCell, want: Option<EgressWant>, ending: Ending) -> Cell {

@@ -123,6 +123,7 @@ fn cell(planned: &PlannedCell, verdict: Verdict, reason: &str) -> Cell {
         reason: reason.to_owned(),
         result: None,
         evidence: vec![],
+        rejection: None,
         counts: BTreeMap::new(),
     }
 }

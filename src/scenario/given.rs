@@ -15,7 +15,8 @@ use crate::{given::Given, settings::Settings, specs::Spec};
 const GUEST: &str = "/.awf-probe-guest";
 
 /// What is reported where no image is named.
-const FACTS: [(&str, &str); 9] = [
+const FACTS: [(&str, &str); 10] = [
+    ("engine", "runtime.asked"),
     ("engine", "image"),
     ("engine", "entrypoint"),
     ("engine", "entrypoint.absent"),

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use awf_probe_matrix::{
-    Catalogue, Cell, Coverage, Fingerprint, Host, IsolationClass, Kind, Leftovers, Matrix, RequirementCell,
+    Catalogue, Cell, Coverage, Fingerprint, Host, IsolationClass, Kind, Leftovers, Matrix, Rejection, RequirementCell,
     RequirementResult, Result_, RunInfo, RuntimeRow, Sighting, Standing, Verdict,
 };
 
 use super::{
-    CapabilityV1, CellV1, ClassV1, CoverageV1, FingerprintV1, HostV1, KindV1, LeftoversV1, ReportV1, RequirementCellV1,
-    RequirementV1, ResultV1, RunV1, RuntimeV1, SCHEMA, SightingV1, StandingV1, ToolV1, VerdictV1,
+    CapabilityV1, CellV1, ClassV1, CoverageV1, FingerprintV1, HostV1, KindV1, LeftoversV1, RejectionV1, ReportV1,
+    RequirementCellV1, RequirementV1, ResultV1, RunV1, RuntimeV1, SCHEMA, SightingV1, StandingV1, ToolV1, VerdictV1,
 };
 use crate::ReportError;
 
@@ -201,7 +201,8 @@ fields! {
     }
     RuntimeV1 = RuntimeRow { name, version, product, fingerprint, class, unusable, notes }
     FingerprintV1 = Fingerprint { path, sha256, args, files, wraps }
-    CellV1 = Cell { id, runtime, model, backend, verdict, reason, result, evidence, counts }
+    CellV1 = Cell { id, runtime, model, backend, verdict, reason, result, evidence, rejection, counts }
+    RejectionV1 = Rejection { told, silent, after_ms }
     SightingV1 = Sighting { source, saw, journal_line }
     RequirementV1 = RequirementResult { id, runtime, model, standing, because, rests_on }
     RequirementCellV1 = RequirementCell { cell, verdict, reason }

@@ -168,6 +168,18 @@ pub enum ClassV1 {
     GuestKernel,
 }
 
+/// Whether the agent learned that its attempt was blocked: one that hears nothing waits as long as its client does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RejectionV1 {
+    /// Connections, datagrams or requests of the attempt that got an error.
+    pub told: u64,
+    /// Those that got no answer until the probe gave up.
+    pub silent: u64,
+    /// Milliseconds until the last was told, or until the probe gave up.
+    pub after_ms: u64,
+}
+
 /// One verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -192,6 +204,9 @@ pub struct CellV1 {
     /// What it rests on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<SightingV1>,
+    /// How an attempt that was blocked was told so (egress only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejection: Option<RejectionV1>,
     /// What it came out as, and how often, where the run was repeated: `pass`, or `fail (leaked)` for a way out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<String, u64>,

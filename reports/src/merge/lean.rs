@@ -75,10 +75,20 @@ pub(super) struct LeanCell<'a> {
     #[serde(borrow)]
     reason: Text<'a>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    rejection: Option<LeanRejection>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     result: Option<ResultV1>,
     #[serde(borrow)]
     pub(super) runtime: Text<'a>,
     pub(super) verdict: VerdictV1,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct LeanRejection {
+    after_ms: u64,
+    silent: u64,
+    told: u64,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -182,8 +192,18 @@ fn same_members(report: crate::json::ReportV1) {
         cells,
     } = report;
     for CapabilityV1 { id: _, title: _, kind: _, family: _ } in capabilities {}
-    for CellV1 { id: _, runtime: _, model: _, backend: _, verdict: _, reason: _, result: _, evidence, counts: _ } in
-        cells
+    for CellV1 {
+        id: _,
+        runtime: _,
+        model: _,
+        backend: _,
+        verdict: _,
+        reason: _,
+        result: _,
+        evidence,
+        rejection: _,
+        counts: _,
+    } in cells
     {
         for SightingV1 { source: _, saw: _, journal_line: _ } in evidence {}
     }

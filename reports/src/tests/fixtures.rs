@@ -207,6 +207,7 @@ fn cell(id: &str, runtime: &str, model: Option<&str>, backend: Option<&str>) -> 
         reason: reason.to_owned(),
         result,
         evidence: vec![Sighting { source: "guest".to_owned(), saw: "EPERM".to_owned(), journal_line: Some(17) }],
+        rejection: None,
         counts: BTreeMap::new(),
     }
 }
