@@ -120,6 +120,9 @@ pub enum Command {
     /// The half that runs inside a sandbox.
     #[command(hide = true)]
     Guest,
+    /// The same as the first process of a machine.
+    #[command(hide = true)]
+    Init,
     /// One probe in this process.
     #[command(hide = true)]
     GuestOnce {
@@ -173,6 +176,16 @@ pub struct RunArgs {
     /// Every registered runtime.
     #[arg(long, conflicts_with = "runtimes")]
     pub all: bool,
+    /// What starts the sandboxes: docker, podman (its Docker-compatible socket), unix:///PATH of another such socket, or
+    /// command (the launch commands of runtimes outside Docker; what needs an engine is skipped).
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
+    /// With --engine command: a file that describes further runtimes by their commands; may be repeated.
+    #[arg(long = "describe", value_name = "FILE")]
+    pub descriptions: Vec<PathBuf>,
+    /// Let containers join a network namespace together with a Kata sandbox, too, which takes its interfaces away.
+    #[arg(long)]
+    pub allow_disruptive: bool,
     /// Only capabilities whose id matches; may be repeated.
     #[arg(long, value_name = "GLOB")]
     pub only: Vec<String>,
@@ -236,6 +249,9 @@ impl RunArgs {
         Self {
             runtimes,
             all: false,
+            engine: None,
+            descriptions: vec![],
+            allow_disruptive: false,
             only,
             skip: vec![],
             out: None,

@@ -15,6 +15,7 @@ pub mod fingerprint;
 pub mod inventory;
 pub mod journal;
 pub mod judge;
+pub mod kata;
 pub mod lab;
 pub mod plan;
 pub mod progress;

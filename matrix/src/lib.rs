@@ -9,6 +9,7 @@ mod catalogue;
 mod claims;
 mod condition;
 pub mod coverage;
+pub mod launcher;
 mod matrix;
 mod outcome;
 pub mod repeat;
@@ -24,6 +25,7 @@ pub use condition::{Condition, ConditionError, Key, Source, Want};
 pub use matrix::{
     Cell, Coverage, Fingerprint, Host, IsolationClass, Leftovers, Matrix, Result_, RunInfo, RuntimeRow, Sighting,
 };
+pub use launcher::{Launcher, LauncherError};
 pub use outcome::{Fact, Outcome, Sent};
 pub use requirement::{Requirement, RequirementCell, RequirementResult, Standing, assess, assess_under};
 pub use select::Mitigation;

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Exit},
     inventory,
     journal::Sink,
-    lab,
+    kata, lab,
     specs::Spec,
 };
 
@@ -31,6 +31,15 @@ pub async fn run() -> Result<Exit, Error> {
     let mut findings = engine(&docker, &info);
     findings.extend(toolbox());
     findings.extend(host());
+    findings.extend(kata(&info));
+    for l in super::launch::known(&[])? {
+        let (there, at) = match super::launch::program(&l) {
+            Some(path) => (true, path.display().to_string()),
+            None => (false, "its program is not here".to_owned()),
+        };
+        let remedy = if there { "" } else { "`run --engine command` can measure it once it is installed" };
+        findings.push(finding(None, format!("command engine, {}: {at}", l.name), remedy));
+    }
     let executable = Executable::own()?;
     let image = docker.ensure_image(&executable).await?;
     let common = super::run::common(&crate::random_hex(4), &image, std::net::Ipv4Addr::UNSPECIFIED);
@@ -125,12 +134,19 @@ fn host() -> Vec<Finding> {
             ),
             "",
         ),
-        finding(
-            None,
-            format!("/dev/kvm {}", if Path::new("/dev/kvm").exists() { "is there" } else { "is absent" }),
-            "runtimes with a guest kernel (Kata) need it",
-        ),
     ]
+}
+
+/// What Kata needs. Where no runtime is Kata, what is missing is worth knowing and no failure.
+fn kata(info: &Info) -> Vec<Finding> {
+    let gates = kata::gates(&kata::look(&info.host.engine, info.runtimes.iter()));
+    let wanted = gates.last().is_some_and(|g| g.open == Some(true));
+    let said = |g: kata::Gate| {
+        let remedy = if g.open == Some(true) { "" } else { g.remedy };
+        let missing = if g.open == Some(false) { " (missing)" } else { "" };
+        finding(g.open.filter(|open| wanted || *open), format!("Kata: {}{missing}", g.what), remedy)
+    };
+    gates.into_iter().map(said).collect()
 }
 
 /// Does `true` start under it, in how long, and if not, what does its error mean?

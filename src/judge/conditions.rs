@@ -117,6 +117,9 @@ fn find(record: &Record, runtime: &str, instance: Option<&str>, key: &Key, ident
     let Some(scenario) = record.get(runtime, name) else {
         return Found { outcome: Outcome::broken(format!("{name} did not take place")), line: None };
     };
+    if let Some((why, line)) = record.unsupported(runtime, name) {
+        return Found { outcome: Outcome::Skipped { why: why.to_owned() }, line: Some(line) };
+    }
     if let Some(why) = record.stranger(runtime, scenario).filter(|_| scenario.started && name != "plain") {
         return Found { outcome: Outcome::broken(why), line: None };
     }

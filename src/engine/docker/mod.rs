@@ -10,7 +10,7 @@ use awf_probe_probes::pace;
 use bollard::{API_DEFAULT_VERSION, Docker as Client, errors::Error as ClientError};
 use sha2::{Digest, Sha256};
 
-use crate::error::Error;
+use crate::{engine::Which, error::Error};
 
 pub mod drive;
 pub mod emitted;
@@ -56,7 +56,22 @@ pub struct Info {
 impl Docker {
     /// Connects the way the docker command does: DOCKER_HOST, else the current context, else the default socket.
     pub async fn connect() -> Result<Self, Error> {
-        let at = variable("DOCKER_HOST").or_else(of_context).unwrap_or_else(|| DEFAULT.to_owned());
+        Self::connect_to(&Which::Docker).await
+    }
+
+    /// Connects to an engine.
+    pub async fn connect_to(which: &Which) -> Result<Self, Error> {
+        let at = match which {
+            Which::Docker => variable("DOCKER_HOST").or_else(of_context).unwrap_or_else(|| DEFAULT.to_owned()),
+            Which::Podman => podman(),
+            Which::At(url) => url.clone(),
+            Which::Command => {
+                return Err(Error::Usage {
+                    why: "the command engine has no API".to_owned(),
+                    help: "only `run` and `doctor` know it".to_owned(),
+                });
+            }
+        };
         let failed = |e: &ClientError| Error::NoEngine { at: at.clone(), why: reason(e) };
         let path = at.strip_prefix("unix://");
         let client = match path {
@@ -120,6 +135,15 @@ impl Docker {
 }
 
 const DEFAULT: &str = "unix:///var/run/docker.sock";
+
+/// Podman's socket: CONTAINER_HOST, else that of the user's own service, else the system's.
+fn podman() -> String {
+    let own = || {
+        let path = format!("{}/podman/podman.sock", variable("XDG_RUNTIME_DIR")?);
+        (!rustix::process::geteuid().is_root() && std::path::Path::new(&path).exists()).then(|| format!("unix://{path}"))
+    };
+    variable("CONTAINER_HOST").or_else(own).unwrap_or_else(|| "unix:///run/podman/podman.sock".to_owned())
+}
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|v| !v.is_empty())
