@@ -102,8 +102,8 @@ pub enum Command {
     )]
     Matrix(MatrixArgs),
     /// Check engine, kernel, helper, toolbox and every registered runtime, and say what to do.
-    #[command(after_help = "Example:\n  awf-probe doctor")]
-    Doctor,
+    #[command(after_help = "Examples:\n  awf-probe doctor\n  awf-probe doctor --engine podman")]
+    Doctor(DoctorArgs),
     /// Remove what runs that were cut off have left.
     #[command(after_help = "Examples:\n  awf-probe clean\n  awf-probe clean --image")]
     Clean(CleanArgs),
@@ -573,9 +573,20 @@ pub struct ManArgs {
     pub out: Option<PathBuf>,
 }
 
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// docker, podman, or unix:///PATH.
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
+}
+
 /// Arguments of `clean`.
 #[derive(Debug, Args)]
 pub struct CleanArgs {
+    /// docker, podman, unix:///PATH; or command, which needs no engine.
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
     /// The probe images too.
     #[arg(long)]
     pub image: bool,

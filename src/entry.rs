@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
         | Command::Matrix(_)
         | Command::Completions(_)
         | Command::Man(_)
-        | Command::Doctor
+        | Command::Doctor(_)
         | Command::Clean(_) => {
             return harness(cli);
         }

@@ -55,6 +55,12 @@ fn find(info: &Info, name: &str) -> Result<String, Error> {
     if name == "kata" && shim(KATA).is_some() {
         return Ok(KATA.to_owned());
     }
+    if info.host.engine.starts_with("Podman") {
+        return Err(Error::Usage {
+            why: format!("Podman's API starts no container under another runtime than its service's own, {:?}", info.host.default_runtime),
+            help: format!("start the service with `runtime = \"{name}\"` in containers.conf to measure {name:?}"),
+        });
+    }
     let registered: Vec<String> = info.runtimes.keys().cloned().collect();
     Err(Error::UnknownRuntime { name: name.to_owned(), nearest: nearest(name, &registered), registered })
 }

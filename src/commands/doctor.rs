@@ -4,10 +4,14 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use super::print;
 use crate::{
-    engine::docker::{
-        Docker, Info,
-        image::Executable,
-        sandbox::{Common, Start},
+    cli::DoctorArgs,
+    engine::{
+        self,
+        docker::{
+            Docker, Info,
+            image::Executable,
+            sandbox::{Common, Start},
+        },
     },
     error::{Error, Exit},
     inventory,
@@ -25,10 +29,10 @@ struct Finding {
 }
 
 /// Looks.
-pub async fn run() -> Result<Exit, Error> {
-    let docker = Docker::connect().await?;
+pub async fn run(args: &DoctorArgs) -> Result<Exit, Error> {
+    let docker = Docker::connect_to(&engine::which(args.engine.as_deref())?).await?;
     let info = docker.info().await?;
-    let mut findings = engine(&docker, &info);
+    let mut findings = about(&docker, &info);
     findings.extend(toolbox());
     findings.extend(host());
     findings.extend(kata(&info));
@@ -75,7 +79,7 @@ fn finding(ok: Option<bool>, what: impl Into<String>, remedy: impl Into<String>)
     Finding { ok, what: what.into(), remedy: if ok == Some(true) { String::new() } else { remedy } }
 }
 
-fn engine(docker: &Docker, info: &Info) -> Vec<Finding> {
+fn about(docker: &Docker, info: &Info) -> Vec<Finding> {
     let h = &info.host;
     vec![
         finding(Some(true), format!("engine {} at {}, API {}", h.engine, docker.at, h.api), ""),

@@ -53,7 +53,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Matrix(args) => matrix::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
-        Command::Doctor => doctor::run().await,
+        Command::Doctor(args) => doctor::run(&args).await,
         Command::Clean(args) => clean::run(&args).await,
         Command::Guest | Command::Init | Command::GuestOnce { .. } | Command::Role { .. } => {
             Err(Error::Bug("a guest's command reached the harness".to_owned()))

@@ -16,6 +16,7 @@ use crate::{
             Docker, Info,
             image::{Executable, Image},
             objects::Made,
+            podman,
             sandbox::Common,
         },
     },
@@ -185,6 +186,7 @@ pub(super) async fn measure(
     if !args.allow_disruptive {
         kata::hold_back(&mut plan, is_kata);
     }
+    let unsupported = if docker.podman { podman::hold_back(&mut plan) } else { vec![] };
     let plan = &plan;
     let reference = reference(info);
     if is_kata(&reference) {
@@ -225,6 +227,9 @@ pub(super) async fn measure(
         runtimes: rows,
         plan: plan.cells.clone(),
     });
+    for (runtime, scenario, why) in unsupported {
+        sink.emit(Event::Problem { runtime, scenario, stage: UNSUPPORTED.to_owned(), why: why.to_owned() });
+    }
     // Outlives an interruption: its helper must be told to undo what it made, not just be removed.
     let ground = OnceCell::new();
     let work =
@@ -295,6 +300,10 @@ async fn with_lab(
     );
     let progress = if args.quiet { Progress::silent() } else { Progress::new(plan.jobs.iter().map(Vec::len).sum()) };
     let build = async {
+        if docker.podman {
+            drop(sender.send(Some(Err("Podman has no lab".to_owned()))));
+            return Ok(());
+        }
         let squid = args.proxy == crate::cli::ProxyEngine::Squid;
         let lab = ground.build(docker, &common, helper_runtime, info.host.cpus, squid, sink).await;
         let told = match &lab {

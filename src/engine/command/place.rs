@@ -60,7 +60,8 @@ impl Place {
     pub fn initrd(&self, at: &Path) -> io::Result<()> {
         let mut out = io::BufWriter::new(fs::File::create(at)?);
         let mut archive = tar::Archive::new(self.layer.as_slice());
-        for (number, entry) in (1_u32..).zip(archive.entries()?) {
+        let (mut number, mut folders) = (0, std::collections::BTreeSet::new());
+        for entry in archive.entries()? {
             let mut entry = entry?;
             let header = entry.header();
             let (kind, mode) = match header.entry_type() {
@@ -78,7 +79,20 @@ impl Place {
             } else {
                 entry.read_to_end(&mut bytes)?;
             }
-            let builder = cpio::newc::Builder::new(path.trim_end_matches('/'));
+            let path = path.trim_end_matches('/');
+            // The kernel makes no folder that the archive does not name.
+            for (at, _) in path.match_indices('/') {
+                if folders.insert(path[..at].to_owned()) {
+                    number += 1;
+                    let folder = cpio::newc::Builder::new(&path[..at]).ino(number).mode(libc::S_IFDIR | 0o755).nlink(2);
+                    out = folder.write(out, 0).finish()?;
+                }
+            }
+            if kind == libc::S_IFDIR && !folders.insert(path.to_owned()) {
+                continue;
+            }
+            number += 1;
+            let builder = cpio::newc::Builder::new(path);
             let builder = builder.ino(number).mode(kind | mode).uid(owner).gid(owner).nlink(1);
             let mut file = builder.write(out, u32::try_from(bytes.len()).map_err(io::Error::other)?);
             io::Write::write_all(&mut file, &bytes)?;

@@ -16,6 +16,7 @@ pub mod drive;
 pub mod emitted;
 pub mod image;
 pub mod objects;
+pub mod podman;
 pub mod sandbox;
 pub mod toolbox;
 
@@ -30,6 +31,8 @@ pub struct Docker {
     client: Client,
     /// Where it was found.
     pub at: String,
+    /// Whether it is Podman, which speaks most of the same API.
+    pub podman: bool,
     created: Arc<Mutex<Vec<String>>>,
 }
 
@@ -86,7 +89,12 @@ impl Docker {
             }
         }
         let client = within("its API version", 10, client.negotiate_version()).await?.map_err(|e| failed(&e))?;
-        Ok(Self { client, at, created: Arc::default() })
+        let version = within("version", 10, client.version()).await?.map_err(|e| failed(&e))?;
+        let podman = version.components.unwrap_or_default().iter().any(|c| c.name.starts_with("Podman"));
+        if *which == Which::Podman && !podman {
+            return Err(Error::NoEngine { at, why: "what answers there is not Podman".to_owned() });
+        }
+        Ok(Self { client, at, podman, created: Arc::default() })
     }
 
     /// Path of the engine's socket on its host.
@@ -104,7 +112,7 @@ impl Docker {
             kernel: text(info.kernel_version),
             os: text(info.operating_system),
             arch: text(info.architecture),
-            engine: text(info.server_version),
+            engine: format!("{}{}", if self.podman { "Podman " } else { "" }, text(info.server_version)),
             api: self.client.client_version().to_string(),
             cgroup: info.cgroup_version.map(|v| v.to_string()).unwrap_or_default(),
             cgroup_driver: info.cgroup_driver.map(|d| d.to_string()).unwrap_or_default(),
@@ -114,7 +122,10 @@ impl Docker {
             cpus: info.ncpu.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
             settings: crate::fingerprint::settings(),
         };
-        let runtimes = info.runtimes.unwrap_or_default().into_iter().map(|(name, r)| {
+        // Podman lists what it is configured for, and starts everything under its own.
+        let own = self.podman.then(|| host.default_runtime.clone());
+        let listed = info.runtimes.unwrap_or_default().into_iter();
+        let runtimes = listed.filter(|(name, _)| own.as_ref().is_none_or(|o| o == name)).map(|(name, r)| {
             (name, Registered { path: r.path.unwrap_or_default(), args: r.runtime_args.unwrap_or_default() })
         });
         Ok(Info { host, runtimes: runtimes.collect(), storage })

@@ -625,7 +625,10 @@ impl Docker {
     pub async fn ended(&self, id: &str) -> Result<Ended, Error> {
         let inspected = within("inspecting a container", 30, self.client().inspect_container(id, None)).await?;
         let c = inspected.map_err(|e| Error::engine("inspect a container", &reason(&e)))?;
-        let runtime = c.host_config.and_then(|h| h.runtime).unwrap_or_default();
+        let runtime = match c.host_config.and_then(|h| h.runtime) {
+            _ if self.podman => self.oci_runtime(id).await?,
+            runtime => runtime.unwrap_or_default(),
+        };
         let Some(s) = c.state else { return Ok(Ended { runtime, ..Ended::default() }) };
         Ok(Ended {
             running: s.running.unwrap_or(false),
