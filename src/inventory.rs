@@ -57,7 +57,10 @@ fn find(info: &Info, name: &str) -> Result<String, Error> {
     }
     if info.host.engine.starts_with("Podman") {
         return Err(Error::Usage {
-            why: format!("Podman's API starts no container under another runtime than its service's own, {:?}", info.host.default_runtime),
+            why: format!(
+                "Podman's API starts no container under another runtime than its service's own, {:?}",
+                info.host.default_runtime
+            ),
             help: format!("start the service with `runtime = \"{name}\"` in containers.conf to measure {name:?}"),
         });
     }
@@ -183,13 +186,8 @@ pub(crate) fn version(path: &Path) -> Option<String> {
 
 /// First line of what a program says, within five seconds.
 fn said(path: &Path, args: &[String]) -> Option<String> {
-    let mut child = Command::new(path)
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
+    let mut child =
+        Command::new(path).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
     let begun = std::time::Instant::now();
     while child.try_wait().ok()?.is_none() {
         if begun.elapsed() > Duration::from_secs(5) {

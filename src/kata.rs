@@ -170,7 +170,9 @@ mod tests {
         let mut seen = Seen {
             engine: "25.0.5".to_owned(),
             shim: Some("/usr/bin/containerd-shim-kata-v2".into()),
-            version: Some("Kata Containers containerd shim (Golang): id: \"io.containerd.kata.v2\", version: 3.2.0".to_owned()),
+            version: Some(
+                "Kata Containers containerd shim (Golang): id: \"io.containerd.kata.v2\", version: 3.2.0".to_owned(),
+            ),
             registered: vec!["kata".to_owned()],
             ..Seen::default()
         };
@@ -182,7 +184,8 @@ mod tests {
         assert_eq!(open(&seen), [Some(true); 5]);
         seen.version = None;
         assert_eq!(open(&seen)[3], None);
-        let bare = Seen { engine: "20.10.24+dfsg1".to_owned(), kvm: Some("no such file".to_owned()), ..Seen::default() };
+        let bare =
+            Seen { engine: "20.10.24+dfsg1".to_owned(), kvm: Some("no such file".to_owned()), ..Seen::default() };
         assert_eq!(open(&bare), [Some(false); 4]);
         assert!(gates(&bare).iter().all(|g| !g.remedy.is_empty()));
     }
@@ -198,7 +201,9 @@ mod tests {
     #[test]
     fn kata_is_recognised_by_name_by_program_and_by_type() {
         let at = |path: &str| Registered { path: path.to_owned(), args: vec![] };
-        for name in ["kata", "kata-qemu", "kata-clh", "kata-runtime", "io.containerd.kata.v2", "io.containerd.kata-qemu.v2"] {
+        for name in
+            ["kata", "kata-qemu", "kata-clh", "kata-runtime", "io.containerd.kata.v2", "io.containerd.kata-qemu.v2"]
+        {
             assert!(is(name, None), "{name}");
         }
         assert!(is("secure", Some(&at("/opt/kata/bin/kata-runtime"))));
@@ -219,7 +224,9 @@ mod tests {
         let left: Vec<Vec<String>> = plan.jobs.iter().map(|jobs| jobs.iter().map(Job::name).collect()).collect();
         assert!(left[0].contains(&"netns[runc]".to_owned()) && !left[0].contains(&"netns[kata]".to_owned()));
         assert!(left[0].contains(&"egress[netns-init/nft]".to_owned()), "no Kata is part of that");
-        for gone in ["netns[runc]", "netns[kata]", "egress[netns-init/nft]", "egress[awf-legacy/nft]", "joined", "compose"] {
+        for gone in
+            ["netns[runc]", "netns[kata]", "egress[netns-init/nft]", "egress[awf-legacy/nft]", "joined", "compose"]
+        {
             assert!(!left[1].contains(&gone.to_owned()), "{gone}");
             assert!(plan.held_back.contains(&("kata".to_owned(), gone.to_owned())), "{gone} is told");
         }

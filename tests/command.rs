@@ -62,7 +62,11 @@ fn wrong_words_are_usage_and_name_the_nearest() {
     };
     says(&["run", "--engine", "comand"], 2, &["did you mean \"command\"?"]);
     says(&["run", "--engine", "command"], 2, &["no default runtime", "bubblewrap"]);
-    says(&["run", "--engine", "command", "--runtime", "bubblewarp"], 4, &["did you mean \"bubblewrap\"?", "--describe"]);
+    says(
+        &["run", "--engine", "command", "--runtime", "bubblewarp"],
+        4,
+        &["did you mean \"bubblewrap\"?", "--describe"],
+    );
     says(&["run", "--describe", "x.toml"], 2, &["--engine command"]);
     let file = described(tmp.path(), "[[command]]\nname = \"mine\"\nlaunch = [\"x\", \"{comm}\", \"{rot}\"]\n");
     says(&["run", "--engine", "command", "--runtime", "mine", "--describe", &file], 2, &["did you mean {root}?"]);
@@ -165,7 +169,11 @@ fn real(name: &str, class: IsolationClass, passing: &[&str]) {
 #[test]
 #[ignore = "needs root and bubblewrap: `make test-command`"]
 fn bubblewrap_shares_the_hosts_kernel() {
-    real("bubblewrap", IsolationClass::SharedKernel, &["identity.runtime", "capabilities.net-raw", "isolation.processes", "procfs.mount"]);
+    real(
+        "bubblewrap",
+        IsolationClass::SharedKernel,
+        &["identity.runtime", "capabilities.net-raw", "isolation.processes", "procfs.mount"],
+    );
 }
 
 #[test]

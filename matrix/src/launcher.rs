@@ -54,6 +54,8 @@ pub struct Options {
     pub bind: Vec<String>,
     /// `{source}`, `{target}`: the same, read-only.
     pub read_only_bind: Vec<String>,
+    /// `{source}`, `{target}`: a device node of the host.
+    pub device_bind: Vec<String>,
     /// `{target}`, `{bytes}`, `{mode}`: a tmpfs that is nosuid and nodev.
     pub tmpfs: Vec<String>,
     /// `{mask}`, hexadecimal: the whole set of capabilities, said once, before those of `capability`.
@@ -166,6 +168,7 @@ impl Launcher {
             ("options.env", &o.env, &["variable", "value"]),
             ("options.bind", &o.bind, &["source", "target"]),
             ("options.read-only-bind", &o.read_only_bind, &["source", "target"]),
+            ("options.device-bind", &o.device_bind, &["source", "target"]),
             ("options.tmpfs", &o.tmpfs, &["target", "bytes", "mode"]),
             ("options.capabilities", &o.capabilities, &["mask"]),
             ("options.capability", &o.capability, &["capability"]),

@@ -22,10 +22,10 @@ pub use capability::{Capability, Kind, Safety, Scope, Want as EgressWant};
 pub use catalogue::{Catalogue, CatalogueError};
 pub use claims::{Claim, Claims, ClaimsError, Says};
 pub use condition::{Condition, ConditionError, Key, Source, Want};
+pub use launcher::{Launcher, LauncherError};
 pub use matrix::{
     Cell, Coverage, Fingerprint, Host, IsolationClass, Leftovers, Matrix, Result_, RunInfo, RuntimeRow, Sighting,
 };
-pub use launcher::{Launcher, LauncherError};
 pub use outcome::{Fact, Outcome, Sent};
 pub use requirement::{Requirement, RequirementCell, RequirementResult, Standing, assess, assess_under};
 pub use select::Mitigation;

@@ -64,7 +64,9 @@ fn raw(fd: i32) {
 fn loopback() -> io::Result<()> {
     // SAFETY: the request is plain data of the size the call wants.
     unsafe {
-        let socket = sys::check(libc::c_long::from(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)))? as i32;
+        let socket =
+            sys::check(libc::c_long::from(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)))?
+                as i32;
         let mut request: libc::ifreq = zeroed();
         request.ifr_name[0] = b'l' as libc::c_char;
         request.ifr_name[1] = b'o' as libc::c_char;

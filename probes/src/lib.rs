@@ -46,8 +46,8 @@ pub use bench::{BENCHES, Bench, SLOWER};
 pub use bind::OVERLAYS;
 pub use calls::{Safe, names, number, safe};
 pub use cx::Cx;
-pub use identity::hypervisor;
 pub use egress::{ATTEMPTS, Attempt, Dns, Payload, Sink, TAMPERINGS, Tampering};
+pub use identity::hypervisor;
 pub use netfilter::{MORE_RULES, RULES, Rule};
 pub use propagation::MOUNTED;
 

@@ -22,12 +22,8 @@ fn setting(cx: &mut Cx) {
     cx.fact("effective", hex(capabilities::effective()));
     cx.fact("bounding", Outcome::value(format!("{:x}", bounding())));
     // SAFETY: the calls take no pointers.
-    let (privileges, seccomp) = unsafe {
-        (
-            libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0),
-            libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0),
-        )
-    };
+    let (privileges, seccomp) =
+        unsafe { (libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0)) };
     cx.fact("no-new-privs", Outcome::value(privileges));
     cx.fact("seccomp", Outcome::value(seccomp));
     cx.fact("user", Outcome::value(rustix::process::geteuid().as_raw()));
@@ -72,7 +68,9 @@ fn interfaces() -> io::Result<BTreeSet<String>> {
 pub(crate) fn keep(set: u64) -> io::Result<()> {
     for n in (0..64).filter(|n| bounding() & (1 << n) != 0 && set & (1 << n) == 0) {
         // SAFETY: the call takes no pointers.
-        sys::check(libc::c_long::from(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(n as u32), 0, 0, 0) }))?;
+        sys::check(libc::c_long::from(unsafe {
+            libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(n as u32), 0, 0, 0)
+        }))?;
     }
     capabilities::drop_capabilities(!set)
 }

@@ -149,7 +149,13 @@ impl Merge {
         let host = &report.host;
         let about = format!(
             "kernel {}, {}, {}, {}, cgroup v{} ({}), default runtime {}",
-            host.kernel, host.arch, host.os, engine_name(&host.engine), host.cgroup, host.cgroup_driver, host.default_runtime
+            host.kernel,
+            host.arch,
+            host.os,
+            engine_name(&host.engine),
+            host.cgroup,
+            host.cgroup_driver,
+            host.default_runtime
         );
         let executable = executable(&runtime.fingerprint);
         let key = format!(

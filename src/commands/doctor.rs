@@ -35,7 +35,9 @@ pub async fn run(args: &DoctorArgs) -> Result<Exit, Error> {
     let mut findings = about(&docker, &info);
     findings.extend(toolbox());
     findings.extend(host());
-    findings.extend(kata(&info));
+    if !docker.podman {
+        findings.extend(kata(&info));
+    }
     for l in super::launch::known(&[])? {
         let (there, at) = match super::launch::program(&l) {
             Some(path) => (true, path.display().to_string()),

@@ -191,7 +191,9 @@ pub(super) async fn measure(
     let reference = reference(info);
     if is_kata(&reference) {
         // It would take the host's own interfaces away.
-        let why = format!("the helper stands in the host's network, where a sandbox of {reference:?} must never be; register runc");
+        let why = format!(
+            "the helper stands in the host's network, where a sandbox of {reference:?} must never be; register runc"
+        );
         return Err(Error::Lab { why });
     }
     let run = crate::random_hex(4);

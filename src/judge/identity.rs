@@ -71,7 +71,11 @@ pub(super) fn of(record: &Record, row: &RuntimeRow, products: &[Product]) -> Ide
             };
             let foreign_calls = value(Source::Guest, "identity.enosys").is_none_or(|v| !v.starts_with("0 of"));
             // A user-space kernel may use KVM as well; only a kernel that answers like Linux counts as a guest kernel.
-            Ok(if (kvm || emulated) && !foreign_calls && !same_boot { IsolationClass::GuestKernel } else { IsolationClass::UserSpaceKernel })
+            Ok(if (kvm || emulated) && !foreign_calls && !same_boot {
+                IsolationClass::GuestKernel
+            } else {
+                IsolationClass::UserSpaceKernel
+            })
         }
         _ => Err("the host's process table could not be searched, or its controls failed"),
     };

@@ -122,7 +122,15 @@ impl Role {
         let shared = Arc::new(Shared::default());
         let (ready, greeted) = oneshot::channel();
         tokio::spawn(read(name.clone(), lines, Arc::clone(&shared), sink.clone(), ready));
-        let role = Self { id, name, input: AsyncMutex::new(Some(input)), next: AtomicU64::new(1), shared, stderr, _keeper: keeper };
+        let role = Self {
+            id,
+            name,
+            input: AsyncMutex::new(Some(input)),
+            next: AtomicU64::new(1),
+            shared,
+            stderr,
+            _keeper: keeper,
+        };
         match tokio::time::timeout(pace::scaled(LIMIT), greeted).await {
             Ok(Ok(())) => Ok(role),
             Ok(Err(_)) | Err(_) => Err(role.failed("it did not greet")),

@@ -8,10 +8,7 @@ use std::collections::BTreeMap;
 use awf_probe_matrix::launcher::{Habit, Launcher, expand};
 
 use crate::{
-    engine::docker::{
-        sandbox::MountAs,
-        toolbox::PATHS,
-    },
+    engine::docker::{sandbox::MountAs, toolbox::PATHS},
     scenario::Privilege,
     specs::{AWF_PROFILE, Net, Seccomp, Spec, Toolbox, marker_profile},
 };
@@ -88,16 +85,18 @@ pub fn words(launcher: &Launcher, spec: &Spec, at: Where<'_>, privilege: &Privil
         say(&o.seccomp, "a seccomp profile", &[("profile", at.profile.to_owned())]);
     }
     for (mount, what) in mounts(spec, at) {
-        let template = if mount.read_only { &o.read_only_bind } else { &o.bind };
+        let template = match (what, mount.read_only) {
+            ("device binds", _) => &o.device_bind,
+            (_, true) => &o.read_only_bind,
+            (_, false) => &o.bind,
+        };
         say(template, what, &[("source", mount.source), ("target", mount.target)]);
     }
     for (target, options) in tmpfs(spec) {
         match options {
-            Some((bytes, mode)) => say(
-                &o.tmpfs,
-                "a tmpfs",
-                &[("target", target), ("bytes", bytes.to_string()), ("mode", mode)],
-            ),
+            Some((bytes, mode)) => {
+                say(&o.tmpfs, "a tmpfs", &[("target", target), ("bytes", bytes.to_string()), ("mode", mode)])
+            }
             None => say(&[], "mount options of a tmpfs", &[]),
         }
     }
@@ -144,8 +143,20 @@ pub fn words(launcher: &Launcher, spec: &Spec, at: Where<'_>, privilege: &Privil
 
 /// What a container of the Docker Engine has where nothing is asked for.
 const DEFAULT: &[&str] = &[
-    "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "NET_BIND_SERVICE", "NET_RAW",
-    "SYS_CHROOT", "MKNOD", "AUDIT_WRITE", "SETFCAP",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SYS_CHROOT",
+    "MKNOD",
+    "AUDIT_WRITE",
+    "SETFCAP",
 ];
 
 /// The set of capabilities of a spec, by the Docker Engine's rules.
@@ -179,7 +190,7 @@ fn mounts(spec: &Spec, at: Where<'_>) -> Vec<(MountAs, &'static str)> {
     if spec.workspace {
         all.push((mount(at.work, "/host/work".to_owned(), false), "binds"));
         all.push((mount(at.work, "/host/read-only".to_owned(), true), "read-only binds"));
-        all.push((mount("/dev/null", "/host/home/agent/.netrc".to_owned(), true), "read-only binds"));
+        all.push((mount("/dev/null", "/host/home/agent/.netrc".to_owned(), true), "device binds"));
     }
     all
 }
@@ -219,10 +230,17 @@ fn beyond(spec: &Spec) -> Vec<&'static str> {
     let mut all = Vec::new();
     for (asked, what) in [
         (!e.binds.is_empty() || !e.volume.is_empty() || !e.propagated.is_empty(), "the mounts of this sandbox"),
-        (!e.ulimits.is_empty() || e.shm.is_some() || e.cpuset.is_some() || e.reservation.is_some(), "ulimits, /dev/shm, cpusets"),
+        (
+            !e.ulimits.is_empty() || e.shm.is_some() || e.cpuset.is_some() || e.reservation.is_some(),
+            "ulimits, /dev/shm, cpusets",
+        ),
         (!e.sysctls.is_empty() || e.oom_score_adj.is_some(), "sysctls and oom_score_adj"),
         (
-            m.user.is_some() || !m.groups.is_empty() || m.workdir.is_some() || m.hostname.is_some() || m.domainname.is_some(),
+            m.user.is_some()
+                || !m.groups.is_empty()
+                || m.workdir.is_some()
+                || m.hostname.is_some()
+                || m.domainname.is_some(),
             "user, groups, working directory and host name",
         ),
         (m.read_only, "a read-only root"),
@@ -276,7 +294,12 @@ mod tests {
         let names = |name| Privilege::names(told("bubblewrap", name).expect("words").capabilities);
         assert_eq!(names("bare"), Vec::<&str>::new());
         let awf = names("awf");
-        assert!(awf.contains(&"SYS_ADMIN") && awf.contains(&"SYS_CHROOT") && !awf.contains(&"NET_RAW") && !awf.contains(&"MKNOD"));
+        assert!(
+            awf.contains(&"SYS_ADMIN")
+                && awf.contains(&"SYS_CHROOT")
+                && !awf.contains(&"NET_RAW")
+                && !awf.contains(&"MKNOD")
+        );
         assert_eq!(names("plain").len(), DEFAULT.len());
         let few = Privilege { engine: 0b11, profile: None };
         let given = words(&launcher("bubblewrap"), &spec("all-caps"), AT, &few).expect("words");

@@ -169,7 +169,11 @@ async fn carry_out(words: &[String], limit: Duration) -> Result<(), String> {
         Ok(Ok(done)) => {
             let said = String::from_utf8_lossy(&done.stderr);
             let last = said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
-            Err(format!("{program} ended with {}: {}", code(done.status), last.trim().chars().take(300).collect::<String>()))
+            Err(format!(
+                "{program} ended with {}: {}",
+                code(done.status),
+                last.trim().chars().take(300).collect::<String>()
+            ))
         }
         Ok(Err(e)) => Err(format!("{program}: {e}")),
         Err(_) => Err(format!("{program} did not end within {} s", limit.as_secs())),

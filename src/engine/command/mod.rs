@@ -154,7 +154,14 @@ impl Bench<'_> {
         }
     }
 
-    async fn launch(&self, launcher: &Launcher, scenario: &str, id: &str, comm: &str, given: &Given) -> Result<Talk, String> {
+    async fn launch(
+        &self,
+        launcher: &Launcher,
+        scenario: &str,
+        id: &str,
+        comm: &str,
+        given: &Given,
+    ) -> Result<Talk, String> {
         let folder = self.place.sandbox(id).map_err(|e| e.to_string())?;
         let (root, initrd) = (folder.join("root"), folder.join("initrd"));
         if launcher.needs("root") {
@@ -197,7 +204,11 @@ impl Bench<'_> {
             start_ms: millis(begun.elapsed()),
         });
         talk.observe("engine", "comm", Outcome::value(comm));
-        talk.observe("engine", "runtime.asked", Outcome::allowed(format!("started with {program}, as {} is described", launcher.name)));
+        talk.observe(
+            "engine",
+            "runtime.asked",
+            Outcome::allowed(format!("started with {program}, as {} is described", launcher.name)),
+        );
         match greeted {
             Ok(()) => Ok(talk),
             Err(why) => {
@@ -234,7 +245,8 @@ impl Bench<'_> {
         }
         let mine = all().filter(|p| p.specs.contains(&name));
         let (left_out, asked): (Vec<_>, Vec<_>) = mine.partition(|p| given.without.contains_key(p.id));
-        let asks: Vec<Ask> = asked.iter().map(|p: &&awf_probe_probes::Probe| ask(p.id, "", &params, Value::Null)).collect();
+        let asks: Vec<Ask> =
+            asked.iter().map(|p: &&awf_probe_probes::Probe| ask(p.id, "", &params, Value::Null)).collect();
         talk.run(false, asks).await;
         let left_out: BTreeMap<&str, &str> = left_out.iter().map(|p| (p.id, given.without[p.id])).collect();
         self.skip(&talk, name, &left_out);
@@ -307,7 +319,9 @@ impl Bench<'_> {
         let seen: BTreeSet<(&str, &str)> = events
             .iter()
             .filter_map(|e| match e {
-                Event::Observed { runtime, scenario: s, source, fact, .. } if runtime == talk.runtime() && s == scenario => {
+                Event::Observed { runtime, scenario: s, source, fact, .. }
+                    if runtime == talk.runtime() && s == scenario =>
+                {
                     Some((source.as_str(), fact.name.as_str()))
                 }
                 _ => None,
@@ -323,7 +337,10 @@ impl Bench<'_> {
             if seen.contains(&(source.word(), fact)) || fact == "class.known" {
                 continue;
             }
-            let probe = left_out.iter().filter(|(id, _)| fact == **id || fact.starts_with(&format!("{id}."))).max_by_key(|(id, _)| id.len());
+            let probe = left_out
+                .iter()
+                .filter(|(id, _)| fact == **id || fact.starts_with(&format!("{id}.")))
+                .max_by_key(|(id, _)| id.len());
             let why = match (source, probe) {
                 (Source::Guest, Some((_, why))) => (*why).to_owned(),
                 (Source::Guest, None) => continue,
@@ -361,7 +378,8 @@ impl Bench<'_> {
 const BANNER: usize = 200;
 
 /// Why what only an engine can be asked is skipped.
-pub const NO_ENGINE: &str = "needs the Docker Engine API, its networks or its images; the command engine has a guest process alone";
+pub const NO_ENGINE: &str =
+    "needs the Docker Engine API, its networks or its images; the command engine has a guest process alone";
 
 /// How the guest's own account of what it was given differs from what its spec says, if it does.
 fn not_given(facts: &BTreeMap<String, Outcome>, given: &Given) -> Option<String> {

@@ -125,7 +125,9 @@ async fn undo(run: &Path) -> Result<(), String> {
     for sandbox in fs::read_dir(run).into_iter().flatten().flatten() {
         let text = fs::read(sandbox.path().join(LEFT)).ok();
         if let Some(commands) = text.and_then(|t| serde_json::from_slice::<Commands>(&t).ok()) {
-            launched::undo(&commands, launched::ENDING).await.map_err(|why| format!("{}: {why}", sandbox.path().display()))?;
+            launched::undo(&commands, launched::ENDING)
+                .await
+                .map_err(|why| format!("{}: {why}", sandbox.path().display()))?;
         }
     }
     Ok(())
@@ -140,9 +142,8 @@ pub async fn sweep() -> Result<Vec<String>, Error> {
         let Some(run) = name.strip_prefix(PREFIX) else { continue };
         let path = entry.path();
         // What it says is carried out, so it must be ours, and closed to others.
-        let ours = fs::symlink_metadata(&path).is_ok_and(|m| {
-            m.is_dir() && m.uid() == rustix::process::geteuid().as_raw() && m.mode() & 0o077 == 0
-        });
+        let ours = fs::symlink_metadata(&path)
+            .is_ok_and(|m| m.is_dir() && m.uid() == rustix::process::geteuid().as_raw() && m.mode() & 0o077 == 0);
         if !ours || alive.iter().any(|a| a == run) {
             continue;
         }

@@ -151,7 +151,8 @@ const DEFAULT: &str = "unix:///var/run/docker.sock";
 fn podman() -> String {
     let own = || {
         let path = format!("{}/podman/podman.sock", variable("XDG_RUNTIME_DIR")?);
-        (!rustix::process::geteuid().is_root() && std::path::Path::new(&path).exists()).then(|| format!("unix://{path}"))
+        (!rustix::process::geteuid().is_root() && std::path::Path::new(&path).exists())
+            .then(|| format!("unix://{path}"))
     };
     variable("CONTAINER_HOST").or_else(own).unwrap_or_else(|| "unix:///run/podman/podman.sock".to_owned())
 }

@@ -113,11 +113,7 @@ impl Docker {
         let containers = loop {
             let listed = within("listing containers", 60, self.client().list_containers(Some(options.clone()))).await?;
             match listed {
-                // A state between running and exited that Docker does not know, and that passes.
-                Err(e) if self.podman && rounds < 100 && reason(&e).contains("`stopped`") => {
-                    rounds += 1;
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+                Err(e) if self.passes(&e, &mut rounds) => tokio::time::sleep(Duration::from_millis(100)).await,
                 other => break other,
             }
         };

@@ -280,6 +280,10 @@ impl Docker {
         if spec.no_new_privs {
             security.push("no-new-privileges:true".to_owned());
         }
+        if spec.unmasked && self.podman {
+            // It does not read the fields that Docker has for this.
+            security.push("unmask=ALL".to_owned());
+        }
         security.push("apparmor=unconfined".to_owned());
         let (network_mode, endpoints) = match &spec.net {
             Net::None => ("none".to_owned(), None),
@@ -623,7 +627,14 @@ impl Sandbox {
 impl Docker {
     /// What the engine knows of a container now.
     pub async fn ended(&self, id: &str) -> Result<Ended, Error> {
-        let inspected = within("inspecting a container", 30, self.client().inspect_container(id, None)).await?;
+        let mut rounds = 0;
+        let inspected = loop {
+            let seen = within("inspecting a container", 30, self.client().inspect_container(id, None)).await?;
+            match seen {
+                Err(e) if self.passes(&e, &mut rounds) => tokio::time::sleep(Duration::from_millis(100)).await,
+                other => break other,
+            }
+        };
         let c = inspected.map_err(|e| Error::engine("inspect a container", &reason(&e)))?;
         let runtime = match c.host_config.and_then(|h| h.runtime) {
             _ if self.podman => self.oci_runtime(id).await?,
