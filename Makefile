@@ -6,7 +6,7 @@ CARGO ?= cargo
 OUT   ?= target/awf-probe
 BIN   := target/$$(rustc -vV | sed -n 's/^host: //p')/release/awf-probe
 
-.PHONY: probe test setup build generate lint speed clean-host
+.PHONY: probe test test-command setup build generate lint speed clean-host
 
 probe: setup build
 	$(BIN) run --all --report-only --out $(OUT)
@@ -14,6 +14,10 @@ probe: setup build
 # AWF_PROBE_LIVE: the live tests must run; where no engine answers they fail instead of being left out.
 test: setup
 	AWF_PROBE_LIVE=1 $(CARGO) test --release --locked --workspace
+
+# The command engine with real launchers: needs root, bubblewrap, QEMU, and a Linux kernel in AWF_PROBE_KERNEL.
+test-command:
+	$(CARGO) test --release --locked --test command -- --include-ignored
 
 setup:
 	scripts/setup

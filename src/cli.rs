@@ -102,8 +102,8 @@ pub enum Command {
     )]
     Matrix(MatrixArgs),
     /// Check engine, kernel, helper, toolbox and every registered runtime, and say what to do.
-    #[command(after_help = "Example:\n  awf-probe doctor")]
-    Doctor,
+    #[command(after_help = "Examples:\n  awf-probe doctor\n  awf-probe doctor --engine podman")]
+    Doctor(DoctorArgs),
     /// Remove what runs that were cut off have left.
     #[command(after_help = "Examples:\n  awf-probe clean\n  awf-probe clean --image")]
     Clean(CleanArgs),
@@ -120,6 +120,9 @@ pub enum Command {
     /// The half that runs inside a sandbox.
     #[command(hide = true)]
     Guest,
+    /// The same as the first process of a machine.
+    #[command(hide = true)]
+    Init,
     /// One probe in this process.
     #[command(hide = true)]
     GuestOnce {
@@ -173,6 +176,16 @@ pub struct RunArgs {
     /// Every registered runtime.
     #[arg(long, conflicts_with = "runtimes")]
     pub all: bool,
+    /// What starts the sandboxes: docker, podman (its Docker-compatible socket), unix:///PATH of another such socket, or
+    /// command (the launch commands of runtimes outside Docker; what needs an engine is skipped).
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
+    /// With --engine command: a file that describes further runtimes by their commands; may be repeated.
+    #[arg(long = "describe", value_name = "FILE")]
+    pub descriptions: Vec<PathBuf>,
+    /// Let containers join a network namespace together with a Kata sandbox, too, which takes its interfaces away.
+    #[arg(long)]
+    pub allow_disruptive: bool,
     /// Only capabilities whose id matches; may be repeated.
     #[arg(long, value_name = "GLOB")]
     pub only: Vec<String>,
@@ -240,6 +253,9 @@ impl RunArgs {
         Self {
             runtimes,
             all: false,
+            engine: None,
+            descriptions: vec![],
+            allow_disruptive: false,
             only,
             skip: vec![],
             out: None,
@@ -562,9 +578,20 @@ pub struct ManArgs {
     pub out: Option<PathBuf>,
 }
 
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// docker, podman, or unix:///PATH.
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
+}
+
 /// Arguments of `clean`.
 #[derive(Debug, Args)]
 pub struct CleanArgs {
+    /// docker, podman, unix:///PATH; or command, which needs no engine.
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
     /// The probe images too.
     #[arg(long)]
     pub image: bool,

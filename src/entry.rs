@@ -25,6 +25,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         // A guest is single-threaded and has no runtime: some sandboxes leave room for little else.
         Command::Guest => awf_probe_probes::guest::serve().map_err(|e| e.to_string()),
+        Command::Init => awf_probe_probes::first::serve().map_err(|e| e.to_string()),
         Command::GuestOnce { probe, label, params } => awf_probe_probes::guest::once(probe, label, params),
         Command::Role { name, run: _ } => role(name),
         Command::Run(_)
@@ -44,7 +45,7 @@ pub fn main() -> ExitCode {
         | Command::Matrix(_)
         | Command::Completions(_)
         | Command::Man(_)
-        | Command::Doctor
+        | Command::Doctor(_)
         | Command::Clean(_) => {
             return harness(cli);
         }

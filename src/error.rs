@@ -66,6 +66,16 @@ pub enum Error {
         /// The nearest of them.
         nearest: Option<String>,
     },
+    /// A runtime nobody has described.
+    #[error("no launch command is described for a runtime {name:?}")]
+    UnknownLauncher {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        described: Vec<String>,
+        /// The nearest of them.
+        nearest: Option<String>,
+    },
     /// An image the engine does not have.
     #[error("the Docker Engine has no image {reference:?}")]
     UnknownImage {
@@ -135,6 +145,7 @@ impl Error {
             | Self::EngineHangs { .. }
             | Self::Engine { .. }
             | Self::UnknownRuntime { .. }
+            | Self::UnknownLauncher { .. }
             | Self::UnknownImage { .. }
             | Self::Lab { .. }
             | Self::Unwritable { .. }
@@ -166,6 +177,11 @@ impl Error {
                     Some(n) => format!("did you mean {n:?}? registered runtimes are: {list}"),
                     None => format!("registered runtimes are: {list}"),
                 }
+            }
+            Self::UnknownLauncher { described, nearest, .. } => {
+                let list = described.join(", ");
+                let near = nearest.as_ref().map(|n| format!("did you mean {n:?}? ")).unwrap_or_default();
+                format!("{near}described are: {list}; --describe FILE adds others")
             }
             Self::Lab { .. } => {
                 "`awf-probe doctor` checks what the lab needs; `awf-probe clean` removes what an earlier run left"

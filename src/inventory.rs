@@ -19,7 +19,9 @@ use crate::{
 
 /// AWF's names for runtimes, and what they may be registered as, best first.
 const ALIASES: &[(&str, &[&str])] =
-    &[("gvisor", &["runsc"]), ("kata", &["kata", "kata-runtime", "kata-qemu", "kata-clh", "io.containerd.kata.v2"])];
+    &[("gvisor", &["runsc"]), ("kata", &["kata", "kata-runtime", "kata-qemu", "kata-clh", "kata-fc", KATA])];
+/// Kata's shim, which the engine finds by this name without being told of it.
+const KATA: &str = "io.containerd.kata.v2";
 
 /// The runtimes asked for, by the names the engine knows them by. None asked for: the default one.
 pub fn resolve(info: &Info, asked: &[String], all: bool) -> Result<Vec<String>, Error> {
@@ -49,6 +51,18 @@ fn find(info: &Info, name: &str) -> Result<String, Error> {
     let alias = ALIASES.iter().find(|(a, _)| *a == name).map(|(_, n)| *n).unwrap_or_default();
     if let Some(found) = alias.iter().find(|n| info.runtimes.contains_key(**n)) {
         return Ok((*found).to_owned());
+    }
+    if name == "kata" && shim(KATA).is_some() {
+        return Ok(KATA.to_owned());
+    }
+    if info.host.engine.starts_with("Podman") {
+        return Err(Error::Usage {
+            why: format!(
+                "Podman's API starts no container under another runtime than its service's own, {:?}",
+                info.host.default_runtime
+            ),
+            help: format!("start the service with `runtime = \"{name}\"` in containers.conf to measure {name:?}"),
+        });
     }
     let registered: Vec<String> = info.runtimes.keys().cloned().collect();
     Err(Error::UnknownRuntime { name: name.to_owned(), nearest: nearest(name, &registered), registered })
@@ -87,6 +101,18 @@ pub fn describe(name: &str, registered: Option<&Registered>) -> RuntimeRow {
     row.fingerprint = behind(name, registered, &mut Hashes::default());
     let Some(registered) = registered else { return row };
     if let Some(version) = located(&registered.path).and_then(|p| version(&p)) {
+        row.product = version.split_whitespace().next().unwrap_or("unknown").to_owned();
+        row.version = version;
+    }
+    row
+}
+
+/// The row of a runtime that is no engine's: what this command says of itself, and the program behind it.
+pub fn described(name: &str, version_of: &[String]) -> RuntimeRow {
+    let program = version_of.first().map(String::as_str).unwrap_or_default();
+    let mut row = describe(name, None);
+    row.fingerprint = fingerprint(program, &[], &mut Hashes::default(), 0);
+    if let Some(version) = located(program).and_then(|p| said(&p, version_of.get(1..).unwrap_or_default())) {
         row.product = version.split_whitespace().next().unwrap_or("unknown").to_owned();
         row.version = version;
     }
@@ -139,7 +165,7 @@ fn wrapped(text: &str) -> Option<String> {
 }
 
 /// A registered path on this host; names without a slash are looked up as dockerd would.
-fn located(path: &str) -> Option<PathBuf> {
+pub(crate) fn located(path: &str) -> Option<PathBuf> {
     if path.is_empty() {
         return None;
     }
@@ -154,14 +180,14 @@ fn located(path: &str) -> Option<PathBuf> {
 }
 
 /// First line of `--version`, within five seconds.
-fn version(path: &Path) -> Option<String> {
-    let mut child = Command::new(path)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
+pub(crate) fn version(path: &Path) -> Option<String> {
+    said(path, &["--version".to_owned()])
+}
+
+/// First line of what a program says, within five seconds.
+fn said(path: &Path, args: &[String]) -> Option<String> {
+    let mut child =
+        Command::new(path).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
     let begun = std::time::Instant::now();
     while child.try_wait().ok()?.is_none() {
         if begun.elapsed() > Duration::from_secs(5) {

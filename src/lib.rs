@@ -16,6 +16,7 @@ pub mod given;
 pub mod inventory;
 pub mod journal;
 pub mod judge;
+pub mod kata;
 pub mod lab;
 pub mod plan;
 pub mod progress;

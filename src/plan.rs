@@ -77,6 +77,8 @@ pub struct Plan {
     pub cells: Vec<PlannedCell>,
     /// Whether a filter left something out.
     pub filtered: bool,
+    /// Runtime and scenario of what is not tried unasked: [`crate::kata::hold_back`].
+    pub held_back: Vec<(String, String)>,
 }
 
 /// Which capabilities are asked for.
@@ -134,6 +136,7 @@ impl Plan {
             jobs: vec![],
             cells: vec![],
             filtered: taken.len() < catalogue.capabilities.len(),
+            held_back: vec![],
         };
         for runtime in runtimes {
             let stages = stages(models, runtime, default_runtime);

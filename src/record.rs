@@ -9,6 +9,7 @@ use std::{
 use awf_probe_matrix::{Fact, Host, Leftovers, Outcome, RunInfo, RuntimeRow, Sent, Source};
 
 use crate::{
+    engine::command::UNSUPPORTED,
     event::{Event, PlannedCell},
     lab::roles::wire::{Packet, Process},
 };
@@ -218,6 +219,12 @@ impl Record {
     /// A scenario's record, if it took place.
     pub fn get(&self, runtime: &str, scenario: &str) -> Option<&ScenarioRecord> {
         self.scenarios.get(&(runtime.to_owned(), scenario.to_owned()))
+    }
+
+    /// Why the engine cannot make a scenario, if so: then nothing in it says anything of the runtime.
+    pub fn unsupported(&self, runtime: &str, scenario: &str) -> Option<(&str, u64)> {
+        let problems = &self.get(runtime, scenario)?.problems;
+        problems.iter().find(|(stage, ..)| stage == UNSUPPORTED).map(|(_, why, line)| (why.as_str(), *line))
     }
 
     /// Packets of an attempt at one place: by nonce, or by the addresses and ports the guest reported.

@@ -9,6 +9,7 @@ mod catalogue;
 mod claims;
 mod condition;
 pub mod coverage;
+pub mod launcher;
 mod matrix;
 mod outcome;
 pub mod repeat;
@@ -21,6 +22,7 @@ pub use capability::{Capability, Kind, Safety, Scope, Want as EgressWant};
 pub use catalogue::{Catalogue, CatalogueError};
 pub use claims::{Claim, Claims, ClaimsError, Says};
 pub use condition::{Condition, ConditionError, Key, Source, Want};
+pub use launcher::{Launcher, LauncherError};
 pub use matrix::{
     Cell, Coverage, Fingerprint, Host, IsolationClass, Leftovers, Matrix, Rejection, Result_, RunInfo, RuntimeRow,
     Sighting,

@@ -83,8 +83,8 @@ struct Models {
     model: Vec<Model>,
 }
 
+/// Beside the `[[command]]` tables, which [`crate::launcher`] reads.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Products {
     product: Vec<Product>,
 }

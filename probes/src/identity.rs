@@ -8,7 +8,7 @@ use crate::{Cx, Probe, sys};
 
 pub(crate) const PROBES: &[Probe] = &[Probe {
     id: "identity",
-    about: "kernel release, boot id, uptime, and system calls only Linux has",
+    about: "kernel release, boot id, uptime, processor, and system calls only Linux has",
     specs: &["plain"],
     ask: identity,
 }];
@@ -30,6 +30,9 @@ fn identity(cx: &mut Cx) {
         };
         cx.fact(name, outcome);
     }
+    if let Some(machine) = hypervisor() {
+        cx.fact("hypervisor", Outcome::value(machine));
+    }
     // Bad arguments on purpose: Linux answers with another errno than ENOSYS whatever the caller may do.
     let calls: [(&str, libc::c_long); 6] = [
         ("landlock_create_ruleset", libc::SYS_landlock_create_ruleset),
@@ -49,4 +52,24 @@ fn identity(cx: &mut Cx) {
         .map(|(name, _)| *name)
         .collect();
     cx.fact("enosys", Outcome::value(format!("{} of {}: {}", absent.len(), calls.len(), absent.join(" "))));
+}
+
+/// What plays the machine, as the processor names it: `none` on bare metal. A guest under an emulator is told of the
+/// emulator, a process of the host's kernel of what the host itself is told.
+#[cfg(target_arch = "x86_64")]
+pub fn hypervisor() -> Option<String> {
+    use std::arch::x86_64::__cpuid;
+    if __cpuid(1).ecx & 1 << 31 == 0 {
+        return Some("none".to_owned());
+    }
+    let leaf = __cpuid(0x4000_0000);
+    let bytes: Vec<u8> = [leaf.ebx, leaf.ecx, leaf.edx].iter().flat_map(|r| r.to_le_bytes()).collect();
+    let name: String = bytes.iter().filter(|b| b.is_ascii_graphic()).map(|b| char::from(*b)).collect();
+    Some(if name.is_empty() { "unnamed".to_owned() } else { name })
+}
+
+/// Other processors do not tell an ordinary process.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn hypervisor() -> Option<String> {
+    None
 }

@@ -3,6 +3,7 @@
 //! One file per family. A probe is an entry in its family's `PROBES`; what its facts mean stands in
 //! `matrix/capabilities/<family>.toml`.
 
+pub mod first;
 pub mod guest;
 pub mod pace;
 pub mod wire;
@@ -37,6 +38,7 @@ mod propagation;
 mod rehearse;
 mod rlimits;
 mod seccomp;
+mod setting;
 mod shared;
 mod sys;
 mod tiny;
@@ -47,6 +49,7 @@ pub use bind::OVERLAYS;
 pub use calls::{Safe, names, number, safe};
 pub use cx::Cx;
 pub use egress::{ATTEMPTS, Attempt, Dns, Payload, Sink, TAMPERINGS, Tampering};
+pub use identity::hypervisor;
 pub use netfilter::{MORE_RULES, RULES, Rule};
 pub use propagation::MOUNTED;
 
@@ -83,6 +86,7 @@ pub const FAMILIES: &[(&str, &[Probe])] = &[
     ("paths", paths::PROBES),
     ("privileges", privileges::PROBES),
     ("seccomp", seccomp::PROBES),
+    ("setting", setting::PROBES),
     ("calls", calls::PROBES),
     ("capabilities", capabilities::PROBES),
     ("rlimits", rlimits::PROBES),

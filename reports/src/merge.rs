@@ -12,7 +12,7 @@ use lean::{Lean, LeanCell};
 use crate::{
     ReportError,
     json::{FingerprintV1, RuntimeV1, StandingV1, VerdictV1},
-    text::clean,
+    text::{clean, engine_name},
 };
 
 /// Reports of many hosts, merged one by one.
@@ -148,8 +148,14 @@ impl Merge {
     fn environment(&mut self, report: &Lean<'_>, runtime: &RuntimeV1) -> usize {
         let host = &report.host;
         let about = format!(
-            "kernel {}, {}, {}, Docker Engine {}, cgroup v{} ({}), default runtime {}",
-            host.kernel, host.arch, host.os, host.engine, host.cgroup, host.cgroup_driver, host.default_runtime
+            "kernel {}, {}, {}, {}, cgroup v{} ({}), default runtime {}",
+            host.kernel,
+            host.arch,
+            host.os,
+            engine_name(&host.engine),
+            host.cgroup,
+            host.cgroup_driver,
+            host.default_runtime
         );
         let executable = executable(&runtime.fingerprint);
         let key = format!(

@@ -2,6 +2,15 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+/// An engine's name beside its version. One that is no Docker Engine says so itself.
+pub(crate) fn engine_name(engine: &str) -> String {
+    match engine {
+        "command" => "launch commands, no engine".to_owned(),
+        other if other.starts_with("Podman") => other.to_owned(),
+        other => format!("Docker Engine {other}"),
+    }
+}
+
 /// The text on one line, without escape sequences, control characters and characters that reorder or hide text.
 pub(crate) fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     cli::CleanArgs,
-    engine::docker::{Docker, image::Executable, objects::Made},
+    engine::{
+        self, Which, command,
+        docker::{Docker, image::Executable, objects::Made},
+    },
     error::{Error, Exit},
     journal::Sink,
     lab,
@@ -15,19 +18,22 @@ use crate::{
 
 /// Cleans up.
 pub async fn run(args: &CleanArgs) -> Result<Exit, Error> {
-    let docker = Docker::connect().await?;
+    let which = engine::which(args.engine.as_deref())?;
+    let launched = command::place::sweep().await?;
+    if which == Which::Command {
+        print(&told(&launched))?;
+        return Ok(Exit::Ok);
+    }
+    let docker = Docker::connect_to(&which).await?;
     let dead = dead_runs(&docker).await?;
     let info = docker.info().await?;
     let image = docker.ensure_image(&Executable::own()?).await?;
     let run = crate::random_hex(4);
     let common = common(&run, &image, std::net::Ipv4Addr::UNSPECIFIED);
-    let mut removed = dead.names;
+    let mut removed = launched;
+    removed.extend(dead.names);
     removed.extend(lab::sweep(&docker, &common, &reference(&info), &dead.ids, &Sink::create(None)?).await?);
-    let mut text = if removed.is_empty() {
-        "nothing was left by an earlier run\n".to_owned()
-    } else {
-        format!("removed:\n{}", removed.iter().map(|r| format!("  {r}\n")).collect::<String>())
-    };
+    let mut text = told(&removed);
     if args.image {
         for image in docker.remove_images(None).await? {
             text.push_str(&format!("  image {image}\n"));
@@ -35,6 +41,13 @@ pub async fn run(args: &CleanArgs) -> Result<Exit, Error> {
     }
     print(&text)?;
     Ok(Exit::Ok)
+}
+
+fn told(removed: &[String]) -> String {
+    if removed.is_empty() {
+        return "nothing was left by an earlier run\n".to_owned();
+    }
+    format!("removed:\n{}", removed.iter().map(|r| format!("  {r}\n")).collect::<String>())
 }
 
 /// What dead runs had left.

@@ -4,15 +4,19 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use super::print;
 use crate::{
-    engine::docker::{
-        Docker, Info,
-        image::Executable,
-        sandbox::{Common, Start},
+    cli::DoctorArgs,
+    engine::{
+        self,
+        docker::{
+            Docker, Info,
+            image::Executable,
+            sandbox::{Common, Start},
+        },
     },
     error::{Error, Exit},
     inventory,
     journal::Sink,
-    lab,
+    kata, lab,
     specs::Spec,
 };
 
@@ -25,12 +29,23 @@ struct Finding {
 }
 
 /// Looks.
-pub async fn run() -> Result<Exit, Error> {
-    let docker = Docker::connect().await?;
+pub async fn run(args: &DoctorArgs) -> Result<Exit, Error> {
+    let docker = Docker::connect_to(&engine::which(args.engine.as_deref())?).await?;
     let info = docker.info().await?;
-    let mut findings = engine(&docker, &info);
+    let mut findings = about(&docker, &info);
     findings.extend(toolbox());
     findings.extend(host());
+    if !docker.podman {
+        findings.extend(kata(&info));
+    }
+    for l in super::launch::known(&[])? {
+        let (there, at) = match super::launch::program(&l) {
+            Some(path) => (true, path.display().to_string()),
+            None => (false, "its program is not here".to_owned()),
+        };
+        let remedy = if there { "" } else { "`run --engine command` can measure it once it is installed" };
+        findings.push(finding(None, format!("command engine, {}: {at}", l.name), remedy));
+    }
     let executable = Executable::own()?;
     let image = docker.ensure_image(&executable).await?;
     let common = super::run::common(&crate::random_hex(4), &image, std::net::Ipv4Addr::UNSPECIFIED);
@@ -66,7 +81,7 @@ fn finding(ok: Option<bool>, what: impl Into<String>, remedy: impl Into<String>)
     Finding { ok, what: what.into(), remedy: if ok == Some(true) { String::new() } else { remedy } }
 }
 
-fn engine(docker: &Docker, info: &Info) -> Vec<Finding> {
+fn about(docker: &Docker, info: &Info) -> Vec<Finding> {
     let h = &info.host;
     vec![
         finding(Some(true), format!("engine {} at {}, API {}", h.engine, docker.at, h.api), ""),
@@ -125,12 +140,19 @@ fn host() -> Vec<Finding> {
             ),
             "",
         ),
-        finding(
-            None,
-            format!("/dev/kvm {}", if Path::new("/dev/kvm").exists() { "is there" } else { "is absent" }),
-            "runtimes with a guest kernel (Kata) need it",
-        ),
     ]
+}
+
+/// What Kata needs. Where no runtime is Kata, what is missing is worth knowing and no failure.
+fn kata(info: &Info) -> Vec<Finding> {
+    let gates = kata::gates(&kata::look(&info.host.engine, info.runtimes.iter()));
+    let wanted = gates.last().is_some_and(|g| g.open == Some(true));
+    let said = |g: kata::Gate| {
+        let remedy = if g.open == Some(true) { "" } else { g.remedy };
+        let missing = if g.open == Some(false) { " (missing)" } else { "" };
+        finding(g.open.filter(|open| wanted || *open), format!("Kata: {}{missing}", g.what), remedy)
+    };
+    gates.into_iter().map(said).collect()
 }
 
 /// Does `true` start under it, in how long, and if not, what does its error mean?

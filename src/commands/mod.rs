@@ -21,6 +21,7 @@ pub mod doctor;
 pub mod egress;
 pub mod explain;
 pub mod judge;
+pub mod launch;
 pub mod list;
 pub mod matrix;
 pub mod rehearse;
@@ -52,9 +53,9 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Matrix(args) => matrix::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
-        Command::Doctor => doctor::run().await,
+        Command::Doctor(args) => doctor::run(&args).await,
         Command::Clean(args) => clean::run(&args).await,
-        Command::Guest | Command::GuestOnce { .. } | Command::Role { .. } => {
+        Command::Guest | Command::Init | Command::GuestOnce { .. } | Command::Role { .. } => {
             Err(Error::Bug("a guest's command reached the harness".to_owned()))
         }
     }

@@ -6,14 +6,19 @@ use awf_probe_matrix::{Fact, Leftovers, Matrix, Result_, RunInfo, RuntimeRow, St
 use awf_probe_reports::Format;
 use tokio::sync::OnceCell;
 
-use super::{Data, baseline::Baseline, clean, format, print, show, timings, written::Written};
+use super::{Data, baseline::Baseline, clean, format, launch, print, show, timings, written::Written};
 use crate::{
     cli::RunArgs,
-    engine::docker::{
-        Docker, Info,
-        image::{Executable, Image},
-        objects::Made,
-        sandbox::Common,
+    engine::{
+        self, Which,
+        command::UNSUPPORTED,
+        docker::{
+            Docker, Info,
+            image::{Executable, Image},
+            objects::Made,
+            podman,
+            sandbox::Common,
+        },
     },
     error::{Error, Exit},
     event::{Event, JOURNAL},
@@ -21,6 +26,7 @@ use crate::{
     given::Given,
     inventory,
     journal::Sink,
+    kata,
     lab::{
         self,
         roles::wire::{Answer, Ask},
@@ -55,25 +61,51 @@ pub async fn run(args: RunArgs) -> Result<Exit, Error> {
     let data = Data::load()?;
     // Before anything is measured: a baseline that cannot be used is no surprise for the end.
     let baseline = args.baseline.as_deref().map(|path| Baseline::load(path, &data)).transpose()?;
-    let docker = Docker::connect().await?;
-    let info = docker.info().await?;
-    let names = inventory::resolve(&info, &args.runtimes, args.all)?;
-    if let Some(baseline) = &baseline {
-        baseline.has(names.iter().map(String::as_str))?;
-    }
     let profile: Option<Arc<str>> = match &args.seccomp_profile {
         Some(path) => Some(Profile::read(path)?.into()),
         None => None,
     };
-    let mut plan = Plan::build(&data.catalogue, &data.models, &names, &info.host.default_runtime, &filter)?;
-    if profile.is_some() {
-        plan.with_profile();
-    }
-    if args.dry_run {
-        print(&describe(&plan))?;
-        return Ok(Exit::Ok);
-    }
-    let (matrix, events) = rounds(&docker, &info, &plan, &data, &args, profile).await?;
+    let which = engine::which(args.engine.as_deref())?;
+    let (matrix, events, plan) = if which == Which::Command {
+        let known = launch::known(&args.descriptions)?;
+        let runtimes = launch::asked(&known, &args.runtimes, args.all)?;
+        let mut plan = launch::plan(&data, &runtimes, &filter)?;
+        if profile.is_some() {
+            plan.with_profile();
+        }
+        if let Some(baseline) = &baseline {
+            baseline.has(plan.runtimes.iter().map(String::as_str))?;
+        }
+        if args.dry_run {
+            print(&describe(&plan))?;
+            return Ok(Exit::Ok);
+        }
+        let (matrix, events) = launch::rounds(&runtimes, &plan, &data, &args, profile).await?;
+        (matrix, events, plan)
+    } else {
+        if !args.descriptions.is_empty() {
+            return Err(Error::Usage {
+                why: "--describe is for runtimes outside Docker".to_owned(),
+                help: "say --engine command as well".to_owned(),
+            });
+        }
+        let docker = Docker::connect_to(&which).await?;
+        let info = docker.info().await?;
+        let names = inventory::resolve(&info, &args.runtimes, args.all)?;
+        if let Some(baseline) = &baseline {
+            baseline.has(names.iter().map(String::as_str))?;
+        }
+        let mut plan = Plan::build(&data.catalogue, &data.models, &names, &info.host.default_runtime, &filter)?;
+        if profile.is_some() {
+            plan.with_profile();
+        }
+        if args.dry_run {
+            print(&describe(&plan))?;
+            return Ok(Exit::Ok);
+        }
+        let (matrix, events) = rounds(&docker, &info, &plan, &data, &args, profile).await?;
+        (matrix, events, plan)
+    };
     show(&matrix, &data, &args.output, format)?;
     if args.timings {
         let ledger = timings::ledger(&events);
@@ -130,9 +162,14 @@ pub(super) async fn rounds(
         if n == args.repeat {
             return Ok((matrix, events));
         }
-        let waver = matrix.cells.iter().filter(|c| c.counts.len() > 1).count();
-        note(&format!("repetition {n} of {}: {waver} of {} cells waver so far", args.repeat, matrix.cells.len()));
+        common_note(&matrix, n, args.repeat);
     }
+}
+
+/// How far a run of several repetitions is.
+pub(super) fn common_note(matrix: &Matrix, n: u32, of: u32) {
+    let waver = matrix.cells.iter().filter(|c| c.counts.len() > 1).count();
+    note(&format!("repetition {n} of {of}: {waver} of {} cells waver so far", matrix.cells.len()));
 }
 
 /// Everything that touches the engine and the host; whatever happens, what it made is removed.
@@ -146,6 +183,21 @@ pub(super) async fn measure(
     sink: &Sink,
 ) -> Result<(), Error> {
     let begun = Instant::now();
+    let mut plan = plan.clone();
+    let is_kata = |name: &str| kata::is(name, info.runtimes.get(name));
+    if !args.allow_disruptive {
+        kata::hold_back(&mut plan, is_kata);
+    }
+    let unsupported = if docker.podman { podman::hold_back(&mut plan) } else { vec![] };
+    let plan = &plan;
+    let reference = reference(info);
+    if is_kata(&reference) {
+        // It would take the host's own interfaces away.
+        let why = format!(
+            "the helper stands in the host's network, where a sandbox of {reference:?} must never be; register runc"
+        );
+        return Err(Error::Lab { why });
+    }
     let run = crate::random_hex(4);
     let dead = clean::dead_runs(docker).await?;
     for removed in &dead.names {
@@ -183,6 +235,9 @@ pub(super) async fn measure(
         runtimes: rows,
         plan: plan.cells.clone(),
     });
+    for (runtime, scenario, why) in unsupported {
+        sink.emit(Event::Problem { runtime, scenario, stage: UNSUPPORTED.to_owned(), why: why.to_owned() });
+    }
     // Outlives an interruption: its helper must be told to undo what it made, not just be removed.
     let ground = OnceCell::new();
     let work = stages(
@@ -268,6 +323,10 @@ async fn with_lab(
     );
     let progress = if args.quiet { Progress::silent() } else { Progress::new(plan.jobs.iter().map(Vec::len).sum()) };
     let build = async {
+        if docker.podman {
+            drop(sender.send(Some(Err("Podman has no lab".to_owned()))));
+            return Ok(());
+        }
         let squid = args.proxy == crate::cli::ProxyEngine::Squid;
         let lab = ground.build(docker, &common, helper_runtime, info.host.cpus, squid, sink).await;
         let told = match &lab {
@@ -279,6 +338,9 @@ async fn with_lab(
         drop(sender.send(Some(lab.as_ref().map(Arc::clone).map_err(|_| told.unwrap_or_default()))));
         lab.map(drop)
     };
+    for (runtime, scenario) in &plan.held_back {
+        cx.problem(runtime, scenario, UNSUPPORTED, kata::HELD_BACK);
+    }
     let runtimes =
         plan.runtimes.iter().zip(&plan.jobs).map(|(runtime, jobs)| one_runtime(&cx, runtime, jobs, &progress));
     let (built, quiet) = tokio::join!(build, futures_util::future::join_all(runtimes));

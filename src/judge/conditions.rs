@@ -37,6 +37,14 @@ pub(super) fn judge(
         result.reason.clone_from(&capability.moot_reason);
         return result;
     }
+    let needed = capability.controls.iter().chain(&capability.pass);
+    let gap = needed.map(|c| scenario_of(&c.key, instance)).find_map(|s| record.unsupported(&planned.runtime, s));
+    if let Some((why, line)) = gap {
+        result.verdict = Verdict::Skipped;
+        result.reason = why.to_owned();
+        result.evidence.push(Sighting { source: "engine".to_owned(), saw: why.to_owned(), journal_line: Some(line) });
+        return result;
+    }
     for c in &capability.controls {
         let found = find(c);
         result.evidence.push(show(c, &found, "control, "));
@@ -110,13 +118,13 @@ fn find(record: &Record, runtime: &str, instance: Option<&str>, key: &Key, ident
         let outcome = identity.known.clone().unwrap_or_else(|| Outcome::broken("not measured"));
         return Found { outcome, line: None };
     }
-    let name = match instance {
-        Some(instance) if key.scenario == "netns" => instance,
-        Some(_) | None => &key.scenario,
-    };
+    let name = scenario_of(key, instance);
     let Some(scenario) = record.get(runtime, name) else {
         return Found { outcome: Outcome::broken(format!("{name} did not take place")), line: None };
     };
+    if let Some((why, line)) = record.unsupported(runtime, name) {
+        return Found { outcome: Outcome::Skipped { why: why.to_owned() }, line: Some(line) };
+    }
     if let Some(why) = record.stranger(runtime, scenario).filter(|_| scenario.started && name != "plain") {
         return Found { outcome: Outcome::broken(why), line: None };
     }
@@ -127,6 +135,14 @@ fn find(record: &Record, runtime: &str, instance: Option<&str>, key: &Key, ident
         },
         Source::Witness => in_ledger(record, scenario, "witness", key),
         Source::Proxy => in_ledger(record, scenario, "proxy", key),
+    }
+}
+
+/// The scenario a condition means: `netns` stands for the one of this init runtime.
+fn scenario_of<'a>(key: &'a Key, instance: Option<&'a str>) -> &'a str {
+    match instance {
+        Some(instance) if key.scenario == "netns" => instance,
+        Some(_) | None => &key.scenario,
     }
 }
 

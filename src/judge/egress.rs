@@ -49,6 +49,11 @@ pub(super) fn judge(record: &Record, capability: &Capability, planned: &PlannedC
         skipped.evidence.push(ledger("engine", why, *line));
         return skipped;
     }
+    if let Some((why, line)) = record.unsupported(&planned.runtime, &scenario_name) {
+        let mut skipped = cell(planned, Verdict::Skipped, why);
+        skipped.evidence.push(ledger("engine", why, line));
+        return skipped;
+    }
     if let Some(why) = record.stranger(&planned.runtime, scenario).filter(|_| scenario.started) {
         return inconclusive(&why);
     }

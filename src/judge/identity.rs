@@ -59,9 +59,23 @@ pub(super) fn of(record: &Record, row: &RuntimeRow, products: &[Product]) -> Ide
         (Some(0), Some(0), Some(1..)) if chain.is_empty() => Err("the sandbox's host processes could not be read"),
         (Some(0), Some(0), Some(1..)) => {
             let kvm = chain.iter().take(2).any(|p| p.kvm);
+            // An emulator is told by the processor it plays, which is another than the host's own.
+            let emulated = match (value(Source::Guest, "identity.hypervisor"), value(Source::Host, "hypervisor")) {
+                (Some(inside), Some(outside)) => inside != "none" && inside != outside,
+                (_, _) => false,
+            };
+            // A machine of its own has booted by itself; journals from before the host's was asked tell nothing of it.
+            let same_boot = match (value(Source::Guest, "identity.boot-id"), value(Source::Host, "boot-id")) {
+                (Some(inside), Some(outside)) => inside == outside,
+                (_, _) => false,
+            };
             let foreign_calls = value(Source::Guest, "identity.enosys").is_none_or(|v| !v.starts_with("0 of"));
             // A user-space kernel may use KVM as well; only a kernel that answers like Linux counts as a guest kernel.
-            Ok(if kvm && !foreign_calls { IsolationClass::GuestKernel } else { IsolationClass::UserSpaceKernel })
+            Ok(if (kvm || emulated) && !foreign_calls && !same_boot {
+                IsolationClass::GuestKernel
+            } else {
+                IsolationClass::UserSpaceKernel
+            })
         }
         _ => Err("the host's process table could not be searched, or its controls failed"),
     };

@@ -52,6 +52,10 @@ pub fn judge(events: &[Event], catalogue: &Catalogue, models: &[Model], products
             let Some(capability) = catalogue.get(&planned.id) else {
                 return cell(planned, Verdict::Inconclusive, "this catalogue does not know the capability");
             };
+            // Not the runtime's doing, and nothing is told of it either.
+            if let Some((why, _)) = record.unsupported(&row.name, "plain") {
+                return cell(planned, Verdict::Skipped, why);
+            }
             if let Some(why) = &row.unusable {
                 return cell(planned, Verdict::Inconclusive, &format!("the runtime does not start: {why}"));
             }

@@ -20,9 +20,12 @@ use super::roles::wire::{Answer, Ask, Packet, Request, Say};
 use awf_probe_probes::pace;
 
 use crate::{
-    engine::docker::{
-        Docker,
-        sandbox::{Common, Start, tail_text},
+    engine::{
+        command::launched::Launched,
+        docker::{
+            Docker,
+            sandbox::{Common, Sandbox, Start, tail_text},
+        },
     },
     error::Error,
     event::Event,
@@ -39,6 +42,8 @@ pub struct Role {
     next: AtomicU64,
     shared: Arc<Shared>,
     stderr: Arc<Mutex<Vec<u8>>>,
+    /// The process, where it is no container's.
+    _keeper: Option<Arc<Launched>>,
 }
 
 impl std::fmt::Debug for Role {
@@ -106,12 +111,26 @@ impl Role {
             // The first container of a run, alone and of the reference runtime: it shows how fast this host is.
             pace::measured(sandbox.create + sandbox.start);
         }
-        let id = sandbox.id.clone();
+        Self::adopt(&name, sandbox, sink).await
+    }
+
+    /// Takes over a role that was started otherwise, and waits for its greeting.
+    pub async fn adopt(name: &str, sandbox: Sandbox, sink: &Sink) -> Result<Self, Error> {
+        let (id, name) = (sandbox.id.clone(), name.to_owned());
+        let keeper = sandbox.keeper();
         let (input, lines, stderr) = sandbox.split();
         let shared = Arc::new(Shared::default());
         let (ready, greeted) = oneshot::channel();
         tokio::spawn(read(name.clone(), lines, Arc::clone(&shared), sink.clone(), ready));
-        let role = Self { id, name, input: AsyncMutex::new(Some(input)), next: AtomicU64::new(1), shared, stderr };
+        let role = Self {
+            id,
+            name,
+            input: AsyncMutex::new(Some(input)),
+            next: AtomicU64::new(1),
+            shared,
+            stderr,
+            _keeper: keeper,
+        };
         match tokio::time::timeout(pace::scaled(LIMIT), greeted).await {
             Ok(Ok(())) => Ok(role),
             Ok(Err(_)) | Err(_) => Err(role.failed("it did not greet")),

@@ -10,21 +10,20 @@ use std::{
 };
 
 use awf_probe_matrix::{Fact, Outcome};
-use awf_probe_probes::{
-    pace,
-    wire::{Ask, Batch, COMM_ENV, Say},
-};
+use awf_probe_probes::wire::{Ask, COMM_ENV};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    engine::docker::{
-        Docker,
-        drive::ExecAsk,
-        image::Image,
-        sandbox::{Common, Line, Sandbox, Start},
+    engine::{
+        command::UNSUPPORTED,
+        docker::{
+            Docker,
+            drive::ExecAsk,
+            image::Image,
+            sandbox::{Common, Sandbox, Start},
+        },
     },
-    error::Error,
     event::Event,
     journal::Sink,
     lab::{
@@ -53,8 +52,11 @@ pub mod rehearsal;
 pub mod restart;
 pub mod shared;
 pub mod solo;
+mod talk;
 
 pub use privilege::Privilege;
+pub use talk::{BatchEnd, Talk};
+pub(crate) use talk::{Told, greeting};
 
 /// What every scenario of a run is given.
 #[derive(Clone, Debug)]
@@ -226,50 +228,28 @@ pub fn seed() -> String {
     format!("{:06x}", base.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) & 0xff_ffff)
 }
 
-/// A scenario's sandbox and the name it reports under.
+/// A scenario's sandbox, and what it shares with the others of the run.
 #[derive(Debug)]
 pub struct Agent {
-    sandbox: Sandbox,
+    talk: Talk,
     cx: Cx,
-    runtime: String,
-    scenario: String,
-    address: Option<IpAddr>,
     /// What its first task calls itself.
     comm: String,
-    batches: u64,
-    behind: bool,
 }
 
-/// What a guest says of the batch under way.
-enum Told {
-    Fact(Fact),
-    /// How many facts it has told.
-    Finished(u64),
-    /// Its output ended.
-    End,
-    /// Nothing in time, or nothing that can be read.
-    Unclear(String),
-}
+/// An agent is talked to: everything else about it is the engine's.
+impl std::ops::Deref for Agent {
+    type Target = Talk;
 
-/// The guest's first line; `None` if its output ended instead.
-pub(crate) async fn greeting(sandbox: &mut Sandbox) -> Option<Result<(), String>> {
-    match sandbox.line(pace::scaled(Duration::from_secs(30))).await {
-        Line::Text(line) => match serde_json::from_slice::<Say>(&line) {
-            Ok(Say::Hello { .. }) => Some(Ok(())),
-            Ok(_) | Err(_) => Some(Err("its first line is not the guest's greeting".to_owned())),
-        },
-        Line::End => None,
-        Line::Late => Some(Err("the guest did not greet within 30 s".to_owned())),
+    fn deref(&self) -> &Talk {
+        &self.talk
     }
 }
 
-/// How a batch came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BatchEnd {
-    /// Every probe answered, and the count is right.
-    Finished,
-    /// The sandbox is gone or unusable.
-    Over,
+impl std::ops::DerefMut for Agent {
+    fn deref_mut(&mut self) -> &mut Talk {
+        &mut self.talk
+    }
 }
 
 impl Agent {
@@ -304,6 +284,9 @@ impl Agent {
         let sandbox = match started {
             Ok(sandbox) => sandbox,
             Err((stage, e)) => {
+                // A creation the engine refuses has not come to the runtime; of Docker it is a finding all the same, as its
+                // answers are what the scenarios are written for.
+                let stage = if cx.docker.podman && stage == "create" { UNSUPPORTED } else { stage };
                 problem(stage, e.to_string());
                 return None;
             }
@@ -331,16 +314,9 @@ impl Agent {
         comm: &str,
         address: Option<IpAddr>,
     ) -> Option<Self> {
-        let mut agent = Self {
-            sandbox,
-            cx: cx.clone(),
-            runtime: runtime.to_owned(),
-            scenario: scenario.to_owned(),
-            address,
-            comm: comm.to_owned(),
-            batches: 0,
-            behind: false,
-        };
+        let mut talk = Talk::new(sandbox, cx.sink.clone(), runtime, scenario, cx.deadline);
+        talk.address = address;
+        let mut agent = Self { talk, cx: cx.clone(), comm: comm.to_owned() };
         agent.observe("engine", "comm", Outcome::value(comm));
         let ready = match agent.greeting().await {
             Ok(()) => agent.seen_from_outside(role, asked, comm).await,
@@ -380,148 +356,6 @@ impl Agent {
         }
     }
 
-    async fn greeting(&mut self) -> Result<(), String> {
-        match greeting(&mut self.sandbox).await {
-            Some(greeted) => greeted,
-            None => Err(format!("the guest did not greet: {}", self.epitaph().await.2)),
-        }
-    }
-
-    /// The next thing the guest says of the batch under way, which has so long.
-    async fn told(&mut self, until: tokio::time::Instant, limit: Duration) -> Told {
-        loop {
-            return match self.sandbox.line(until.saturating_duration_since(tokio::time::Instant::now())).await {
-                Line::Text(line) => match serde_json::from_slice::<Say>(&line) {
-                    Ok(Say::Fact { batch, fact }) if batch == self.batches => Told::Fact(fact),
-                    Ok(Say::Finished { batch, count }) if batch == self.batches => Told::Finished(count),
-                    Ok(_) => continue,
-                    Err(e) => Told::Unclear(format!("the guest wrote a line that cannot be read: {e}")),
-                },
-                Line::End => Told::End,
-                Line::Late => Told::Unclear(format!("the guest did not finish within {} s", limit.as_secs())),
-            };
-        }
-    }
-
-    /// Container id.
-    pub fn id(&self) -> &str {
-        &self.sandbox.id
-    }
-
-    /// What the engine knows of it now.
-    pub async fn ended(&self) -> Result<crate::engine::docker::sandbox::Ended, Error> {
-        self.sandbox.ended().await
-    }
-
-    /// Reports a fact that is not the guest's.
-    pub fn observe(&self, source: &str, name: &str, outcome: Outcome) {
-        self.emit(source, Fact { name: name.to_owned(), outcome, sent: None, elapsed_ms: None });
-    }
-
-    fn emit(&self, source: &str, fact: Fact) {
-        self.cx.sink.emit(Event::Observed {
-            runtime: self.runtime.clone(),
-            scenario: self.scenario.clone(),
-            source: source.to_owned(),
-            fact,
-            address: self.address,
-        });
-    }
-
-    /// Runs probes and reports their facts. Where the sandbox dies under them, the probe that was running is
-    /// reported as killed with it.
-    pub async fn run(&mut self, parallel: bool, asks: Vec<Ask>) -> BatchEnd {
-        let begun = Instant::now();
-        let end = self.run_batch(parallel, asks).await;
-        self.cx.phase(&self.runtime, &self.scenario, "guest", begun);
-        end
-    }
-
-    async fn run_batch(&mut self, parallel: bool, asks: Vec<Ask>) -> BatchEnd {
-        self.batches += 1;
-        let batch = Batch { batch: self.batches, parallel, asks };
-        let label = |a: &Ask| if a.label.is_empty() { a.probe.clone() } else { a.label.clone() };
-        let mut open: Vec<String> = batch.asks.iter().map(label).collect();
-        let sum: u64 = batch.asks.iter().map(|a| a.deadline_ms).sum();
-        let most = batch.asks.iter().map(|a| a.deadline_ms).max().unwrap_or(0);
-        let limit = pace::scaled(
-            Duration::from_millis(if parallel { most } else { sum }).min(self.cx.deadline) + Duration::from_secs(10),
-        );
-        let until = tokio::time::Instant::now() + limit;
-        let mut why = None;
-        if let Err(e) = self.sandbox.send(&batch).await {
-            why = Some(e.to_string());
-        }
-        let mut counted = 0;
-        while why.is_none() {
-            match self.told(until, limit).await {
-                Told::Fact(fact) => {
-                    counted += 1;
-                    if let Some(done) = fact.name.strip_suffix(".end") {
-                        open.retain(|o| o != done);
-                    }
-                    self.emit("guest", fact);
-                }
-                Told::Finished(count) => {
-                    if count == counted && open.is_empty() {
-                        self.observe("engine", "sandbox", Outcome::value("alive"));
-                        return BatchEnd::Finished;
-                    }
-                    why = Some(format!("the guest counted {count} facts, {counted} arrived"));
-                }
-                Told::End => {
-                    let (exit_code, oom_killed, text) = self.epitaph().await;
-                    if exit_code.is_none() {
-                        // Its output ended, but nobody can say that it is dead: that proves nothing of any probe.
-                        why = Some(text);
-                        continue;
-                    }
-                    self.cx.sink.emit(Event::SandboxDied {
-                        runtime: self.runtime.clone(),
-                        scenario: self.scenario.clone(),
-                        exit_code,
-                        oom_killed,
-                        why: text.clone(),
-                    });
-                    self.observe("engine", "sandbox", Outcome::value("died"));
-                    let running = if parallel { open.len() } else { 1 };
-                    for name in open.iter().take(running) {
-                        let detail = format!("with the whole sandbox: {text}");
-                        let outcome = Outcome::Killed { signal: libc::SIGKILL, detail };
-                        self.emit("guest", Fact { name: format!("{name}.end"), outcome, sent: None, elapsed_ms: None });
-                    }
-                    return BatchEnd::Over;
-                }
-                Told::Unclear(what) => why = Some(what),
-            }
-        }
-        self.cx.problem(&self.runtime, &self.scenario, "guest", why.unwrap_or_default());
-        BatchEnd::Over
-    }
-
-    /// How it ended: exit code, OOMKilled, and both in words.
-    async fn epitaph(&self) -> (Option<i64>, Option<bool>, String) {
-        // The stream ends a moment before the engine has noticed.
-        for _ in 0..500 {
-            match self.sandbox.ended().await {
-                Ok(e) if e.running => tokio::time::sleep(Duration::from_millis(20)).await,
-                Ok(e) => {
-                    let stderr = self.sandbox.stderr();
-                    let code = e.exit_code.map_or_else(|| "?".to_owned(), |c| c.to_string());
-                    let mut text = format!("exit code {code}, OOMKilled {}", e.oom_killed.unwrap_or(false));
-                    for more in [e.error, stderr] {
-                        if !more.is_empty() {
-                            text = format!("{text}; {more}");
-                        }
-                    }
-                    return (e.exit_code, e.oom_killed, text);
-                }
-                Err(e) => return (None, None, e.to_string()),
-            }
-        }
-        (None, None, "its output ended, but the engine still calls it running".to_owned())
-    }
-
     /// Runs probes by exec, all at once, and reports their facts: for a container whose own guest is not attached to.
     pub async fn exec(&self, asks: &[Ask]) {
         let each = asks.iter().map(|a| async {
@@ -535,10 +369,6 @@ impl Agent {
             out.lines().filter_map(|l| serde_json::from_str(l).ok()).for_each(|fact| self.emit("guest", fact));
         });
         futures_util::future::join_all(each).await;
-    }
-
-    fn problem(&self, stage: &str, why: String) {
-        self.cx.problem(&self.runtime, &self.scenario, stage, why);
     }
 
     /// Removes the sandbox.

@@ -23,6 +23,21 @@ impl Privilege {
         let bare = name.strip_prefix("CAP_").unwrap_or(name);
         CAPABILITIES.iter().position(|n| *n == bare).is_some_and(|bit| self.engine & (1 << bit) != 0)
     }
+
+    /// The number of a capability this version knows by name.
+    pub(crate) fn bit(name: &str) -> Option<usize> {
+        CAPABILITIES.iter().position(|n| *n == name)
+    }
+
+    /// Names of a set.
+    pub(crate) fn names(set: u64) -> Vec<&'static str> {
+        CAPABILITIES.iter().enumerate().filter(|(bit, _)| set & (1 << bit) != 0).map(|(_, n)| *n).collect()
+    }
+
+    /// Every capability this version knows by name.
+    pub(crate) fn all() -> u64 {
+        (1 << CAPABILITIES.len()) - 1
+    }
 }
 
 /// Names of the capabilities, by number.

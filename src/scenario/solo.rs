@@ -102,7 +102,7 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
 }
 
 /// A block device of the host that is no loop device and no memory disk.
-fn disk() -> Option<(u32, u32)> {
+pub(crate) fn disk() -> Option<(u32, u32)> {
     let entries = std::fs::read_dir("/sys/dev/block").ok()?.flatten();
     let numbers = entries.filter_map(|e| {
         let name = e.file_name().to_string_lossy().into_owned();
@@ -153,6 +153,8 @@ async fn host_side(cx: &Cx, agent: &Agent) {
         };
         agent.observe("host", name, outcome);
     }
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    agent.observe("host", "boot-id", Outcome::value(boot.trim()));
     let answer = cx.helper.ask(LabAsk::Backends).await;
     for backend in ["legacy", "nft"] {
         let outcome = match &answer {

@@ -3,7 +3,7 @@
 use awf_probe_matrix::{Fingerprint, RuntimeRow};
 
 use super::View;
-use crate::text::{clean, count, duration};
+use crate::text::{clean, count, duration, engine_name};
 
 /// A runtime as it is introduced.
 pub(crate) struct Introduction {
@@ -26,8 +26,8 @@ impl View<'_> {
         let driver = if driver.is_empty() { driver } else { format!(" ({driver})") };
         let about = [&host.arch, &host.os].map(|t| clean(t)).into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>();
         let engine = format!(
-            "Docker Engine {}, cgroup v{}{}, default runtime {}",
-            known(&host.engine),
+            "{}, cgroup v{}{}, default runtime {}",
+            engine_name(&known(&host.engine)),
             known(&host.cgroup),
             driver,
             known(&host.default_runtime)

@@ -37,6 +37,13 @@ pub struct Executable {
 }
 
 impl Executable {
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+}
+
+impl Executable {
     /// The running executable. Refuses one that is not static: it could not start in an image of its own.
     pub fn own() -> Result<Self, Error> {
         let bytes = std::fs::read("/proc/self/exe").map_err(|e| Error::Bug(format!("/proc/self/exe: {e}")))?;
@@ -152,7 +159,7 @@ fn archive(executable: &Executable, tag: &str) -> io::Result<(Vec<u8>, String)> 
 }
 
 /// The image's first layer, which has all that the guest needs.
-pub(super) fn layer(executable: &Executable) -> io::Result<Vec<u8>> {
+pub(crate) fn layer(executable: &Executable) -> io::Result<Vec<u8>> {
     let mut out = tar::Builder::new(Vec::with_capacity(executable.bytes.len() + 65_536));
     file(&mut out, "awf-probe", &executable.bytes, 0o755, 0)?;
     for root in ["", "host/"] {

@@ -10,12 +10,13 @@ use awf_probe_probes::pace;
 use bollard::{API_DEFAULT_VERSION, Docker as Client, errors::Error as ClientError};
 use sha2::{Digest, Sha256};
 
-use crate::error::Error;
+use crate::{engine::Which, error::Error};
 
 pub mod drive;
 pub mod emitted;
 pub mod image;
 pub mod objects;
+pub mod podman;
 pub mod sandbox;
 pub mod toolbox;
 
@@ -30,6 +31,8 @@ pub struct Docker {
     client: Client,
     /// Where it was found.
     pub at: String,
+    /// Whether it is Podman, which speaks most of the same API.
+    pub podman: bool,
     created: Arc<Mutex<Vec<String>>>,
 }
 
@@ -56,7 +59,22 @@ pub struct Info {
 impl Docker {
     /// Connects the way the docker command does: DOCKER_HOST, else the current context, else the default socket.
     pub async fn connect() -> Result<Self, Error> {
-        let at = variable("DOCKER_HOST").or_else(of_context).unwrap_or_else(|| DEFAULT.to_owned());
+        Self::connect_to(&Which::Docker).await
+    }
+
+    /// Connects to an engine.
+    pub async fn connect_to(which: &Which) -> Result<Self, Error> {
+        let at = match which {
+            Which::Docker => variable("DOCKER_HOST").or_else(of_context).unwrap_or_else(|| DEFAULT.to_owned()),
+            Which::Podman => podman(),
+            Which::At(url) => url.clone(),
+            Which::Command => {
+                return Err(Error::Usage {
+                    why: "the command engine has no API".to_owned(),
+                    help: "only `run` and `doctor` know it".to_owned(),
+                });
+            }
+        };
         let failed = |e: &ClientError| Error::NoEngine { at: at.clone(), why: reason(e) };
         let path = at.strip_prefix("unix://");
         let client = match path {
@@ -71,7 +89,12 @@ impl Docker {
             }
         }
         let client = within("its API version", 10, client.negotiate_version()).await?.map_err(|e| failed(&e))?;
-        Ok(Self { client, at, created: Arc::default() })
+        let version = within("version", 10, client.version()).await?.map_err(|e| failed(&e))?;
+        let podman = version.components.unwrap_or_default().iter().any(|c| c.name.starts_with("Podman"));
+        if *which == Which::Podman && !podman {
+            return Err(Error::NoEngine { at, why: "what answers there is not Podman".to_owned() });
+        }
+        Ok(Self { client, at, podman, created: Arc::default() })
     }
 
     /// Path of the engine's socket on its host.
@@ -89,7 +112,7 @@ impl Docker {
             kernel: text(info.kernel_version),
             os: text(info.operating_system),
             arch: text(info.architecture),
-            engine: text(info.server_version),
+            engine: format!("{}{}", if self.podman { "Podman " } else { "" }, text(info.server_version)),
             api: self.client.client_version().to_string(),
             cgroup: info.cgroup_version.map(|v| v.to_string()).unwrap_or_default(),
             cgroup_driver: info.cgroup_driver.map(|d| d.to_string()).unwrap_or_default(),
@@ -99,7 +122,10 @@ impl Docker {
             cpus: info.ncpu.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
             settings: crate::fingerprint::settings(),
         };
-        let runtimes = info.runtimes.unwrap_or_default().into_iter().map(|(name, r)| {
+        // Podman lists what it is configured for, and starts everything under its own.
+        let own = self.podman.then(|| host.default_runtime.clone());
+        let listed = info.runtimes.unwrap_or_default().into_iter();
+        let runtimes = listed.filter(|(name, _)| own.as_ref().is_none_or(|o| o == name)).map(|(name, r)| {
             (name, Registered { path: r.path.unwrap_or_default(), args: r.runtime_args.unwrap_or_default() })
         });
         Ok(Info { host, runtimes: runtimes.collect(), storage })
@@ -120,6 +146,16 @@ impl Docker {
 }
 
 const DEFAULT: &str = "unix:///var/run/docker.sock";
+
+/// Podman's socket: CONTAINER_HOST, else that of the user's own service, else the system's.
+fn podman() -> String {
+    let own = || {
+        let path = format!("{}/podman/podman.sock", variable("XDG_RUNTIME_DIR")?);
+        (!rustix::process::geteuid().is_root() && std::path::Path::new(&path).exists())
+            .then(|| format!("unix://{path}"))
+    };
+    variable("CONTAINER_HOST").or_else(own).unwrap_or_else(|| "unix:///run/podman/podman.sock".to_owned())
+}
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|v| !v.is_empty())

@@ -109,7 +109,14 @@ impl Docker {
         let of = |labels: &HashMap<String, String>| labels.get(RUN_LABEL).cloned().unwrap_or_default();
 
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        let containers = within("listing containers", 60, self.client().list_containers(Some(options))).await?;
+        let mut rounds = 0;
+        let containers = loop {
+            let listed = within("listing containers", 60, self.client().list_containers(Some(options.clone()))).await?;
+            match listed {
+                Err(e) if self.passes(&e, &mut rounds) => tokio::time::sleep(Duration::from_millis(100)).await,
+                other => break other,
+            }
+        };
         for c in containers.map_err(refused)? {
             let labels = c.labels.unwrap_or_default();
             let role = labels.get(ROLE_LABEL).cloned().unwrap_or_default();

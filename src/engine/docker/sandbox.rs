@@ -19,9 +19,9 @@ use bollard::{
     },
     query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder},
 };
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use tokio::{
-    io::{AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::mpsc,
 };
 
@@ -33,6 +33,7 @@ use super::{
     within,
 };
 use crate::{
+    engine::command::launched::Launched,
     error::Error,
     extra::ENGINE_SOCKET,
     given::Given,
@@ -122,10 +123,18 @@ pub type Input = Pin<Box<dyn AsyncWrite + Send>>;
 /// The end of a standard error stream.
 pub type Tail = Arc<Mutex<Vec<u8>>>;
 
-/// A running container.
+/// Who holds a sandbox, and is asked about it.
+#[derive(Clone)]
+enum Held {
+    Container(Docker),
+    /// A guest that the user's own command started.
+    Launched(Arc<Launched>),
+}
+
+/// A running sandbox.
 pub struct Sandbox {
-    docker: Docker,
-    /// Container id.
+    held: Held,
+    /// Container id, or the name a launched guest was given.
     pub id: String,
     input: Input,
     lines: mpsc::Receiver<Vec<u8>>,
@@ -227,14 +236,15 @@ impl Docker {
         let stderr = Arc::new(Mutex::new(Vec::new()));
         // A role of the lab writes a line for each packet; only what may be hostile is limited as a whole.
         let most = if OURS.contains(&how.role) { usize::MAX } else { MAX_OUTPUT };
-        tokio::spawn(read_output(attached.output, sender, Arc::clone(&stderr), most));
+        let parts = attached.output.try_filter_map(|p| std::future::ready(Ok(part(p)))).boxed();
+        tokio::spawn(read_output(parts, sender, Arc::clone(&stderr), most));
         let starting = Instant::now();
         let start = self.client().start_container(id, None);
         // A runtime that hangs at start must not take the run with it.
         let started = within("starting a container", 60, start).await.map_err(|e| ("start", e))?;
         started.map_err(|e| refused("start", "start", &e))?;
         Ok(Sandbox {
-            docker: self.clone(),
+            held: Held::Container(self.clone()),
             id: id.to_owned(),
             input: attached.input,
             lines,
@@ -272,6 +282,10 @@ impl Docker {
         }
         if spec.no_new_privs {
             security.push("no-new-privileges:true".to_owned());
+        }
+        if spec.unmasked && self.podman {
+            // It does not read the fields that Docker has for this.
+            security.push("unmask=ALL".to_owned());
         }
         security.push(format!("apparmor={}", if spec.apparmor { APPARMOR } else { "unconfined" }));
         let (network_mode, endpoints) = match &spec.net {
@@ -464,38 +478,59 @@ fn tmpfs(spec: &Spec) -> HashMap<String, String> {
     all
 }
 
-async fn read_output(
-    mut output: Pin<Box<dyn futures_util::Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>,
+/// Parts of an output as they come: whether it is of standard error, and what.
+async fn read_output<E>(
+    mut output: Pin<Box<dyn futures_util::Stream<Item = Result<(bool, Vec<u8>), E>> + Send>>,
     lines: mpsc::Sender<Vec<u8>>,
     stderr: Tail,
     most: usize,
 ) {
     let mut pending: Vec<u8> = Vec::new();
     let mut total = 0;
-    while let Some(Ok(part)) = output.next().await {
-        match part {
-            LogOutput::StdErr { message } => {
-                let mut tail = stderr.lock().unwrap_or_else(PoisonError::into_inner);
-                tail.extend_from_slice(&message);
-                let excess = tail.len().saturating_sub(MAX_STDERR);
-                tail.drain(..excess);
-            }
-            LogOutput::StdOut { message } | LogOutput::Console { message } => {
-                total = message.len().saturating_add(total);
-                pending.extend_from_slice(&message);
-                if total > most || pending.len() > MAX_LINE && !pending.contains(&b'\n') {
-                    return;
-                }
-                while let Some(end) = pending.iter().position(|b| *b == b'\n') {
-                    let mut line: Vec<u8> = pending.drain(..=end).collect();
-                    line.pop();
-                    if lines.send(line).await.is_err() {
-                        return;
-                    }
-                }
-            }
-            LogOutput::StdIn { .. } => {}
+    while let Some(Ok((error, message))) = output.next().await {
+        if error {
+            let mut tail = stderr.lock().unwrap_or_else(PoisonError::into_inner);
+            tail.extend_from_slice(&message);
+            let excess = tail.len().saturating_sub(MAX_STDERR);
+            tail.drain(..excess);
+            continue;
         }
+        total = message.len().saturating_add(total);
+        pending.extend_from_slice(&message);
+        if total > most || pending.len() > MAX_LINE && !pending.contains(&b'\n') {
+            return;
+        }
+        while let Some(end) = pending.iter().position(|b| *b == b'\n') {
+            let mut line: Vec<u8> = pending.drain(..=end).collect();
+            line.pop();
+            if lines.send(line).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Parts of an output of a process.
+fn parts_of(
+    from: impl AsyncRead + Send + Unpin + 'static,
+    error: bool,
+) -> impl futures_util::Stream<Item = Result<(bool, Vec<u8>), std::io::Error>> + Send {
+    futures_util::stream::unfold(from, move |mut from| async move {
+        let mut buffer = Vec::with_capacity(16 << 10);
+        match from.read_buf(&mut buffer).await {
+            Ok(0) => None,
+            Ok(_) => Some((Ok((error, buffer)), from)),
+            Err(e) => Some((Err(e), from)),
+        }
+    })
+}
+
+/// A part of an attached container's output.
+fn part(part: LogOutput) -> Option<(bool, Vec<u8>)> {
+    match part {
+        LogOutput::StdErr { message } => Some((true, message.into())),
+        LogOutput::StdOut { message } | LogOutput::Console { message } => Some((false, message.into())),
+        LogOutput::StdIn { .. } => None,
     }
 }
 
@@ -527,6 +562,14 @@ impl Sandbox {
         }
     }
 
+    /// What ends a launched process when it is dropped; a container needs none.
+    pub fn keeper(&self) -> Option<Arc<Launched>> {
+        match &self.held {
+            Held::Container(_) => None,
+            Held::Launched(launched) => Some(Arc::clone(launched)),
+        }
+    }
+
     /// Separates input and output, for a role that is asked and reports at the same time.
     pub fn split(self) -> (Input, mpsc::Receiver<Vec<u8>>, Tail) {
         (self.input, self.lines, self.stderr)
@@ -539,21 +582,67 @@ impl Sandbox {
 
     /// What the engine knows of it now.
     pub async fn ended(&self) -> Result<Ended, Error> {
-        self.docker.ended(&self.id).await
+        match &self.held {
+            Held::Container(docker) => docker.ended(&self.id).await,
+            Held::Launched(launched) => Ok(launched.ended()),
+        }
     }
 
     /// Kills and removes it, without a grace period; gives up after so many seconds.
     pub async fn remove(self, seconds: u64) -> Result<(), Error> {
-        self.docker.remove_within(&self.id, seconds).await
+        match &self.held {
+            Held::Container(docker) => docker.remove_within(&self.id, seconds).await,
+            Held::Launched(launched) => launched.remove(seconds).await,
+        }
+    }
+
+    /// A guest that the user's own command started: its standard streams, and who holds it.
+    pub fn launched(
+        id: &str,
+        streams: (Input, impl AsyncRead + Send + Unpin + 'static, impl AsyncRead + Send + Unpin + 'static),
+        launched: Arc<Launched>,
+        begun: Instant,
+    ) -> Self {
+        let (input, output, errors) = streams;
+        let (sender, lines) = mpsc::channel(1024);
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let (parts, more) = (parts_of(output, false).boxed(), parts_of(errors, true).boxed());
+        // The guest is over when its output is, whatever its launcher still says.
+        tokio::spawn(read_output(parts, sender, Arc::clone(&stderr), MAX_OUTPUT));
+        let (nowhere, _) = mpsc::channel(1);
+        tokio::spawn(read_output(more, nowhere, Arc::clone(&stderr), MAX_OUTPUT));
+        let held = Held::Launched(launched);
+        let id = id.to_owned();
+        Self {
+            held,
+            id,
+            input,
+            lines,
+            stderr,
+            made: Duration::ZERO,
+            begun,
+            create: begun.elapsed(),
+            start: begun.elapsed(),
+        }
     }
 }
 
 impl Docker {
     /// What the engine knows of a container now.
     pub async fn ended(&self, id: &str) -> Result<Ended, Error> {
-        let inspected = within("inspecting a container", 30, self.client().inspect_container(id, None)).await?;
+        let mut rounds = 0;
+        let inspected = loop {
+            let seen = within("inspecting a container", 30, self.client().inspect_container(id, None)).await?;
+            match seen {
+                Err(e) if self.passes(&e, &mut rounds) => tokio::time::sleep(Duration::from_millis(100)).await,
+                other => break other,
+            }
+        };
         let c = inspected.map_err(|e| Error::engine("inspect a container", &reason(&e)))?;
-        let runtime = c.host_config.and_then(|h| h.runtime).unwrap_or_default();
+        let runtime = match c.host_config.and_then(|h| h.runtime) {
+            _ if self.podman => self.oci_runtime(id).await?,
+            runtime => runtime.unwrap_or_default(),
+        };
         let Some(s) = c.state else { return Ok(Ended { runtime, ..Ended::default() }) };
         Ok(Ended {
             running: s.running.unwrap_or(false),

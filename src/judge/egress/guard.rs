@@ -38,6 +38,11 @@ pub(crate) fn judge(record: &Record, capability: &Capability, planned: &PlannedC
         skipped.evidence.push(ledger("engine", why, *line));
         return skipped;
     }
+    if let Some((why, line)) = record.unsupported(&planned.runtime, &name(id, planned.backend.as_deref())) {
+        let mut skipped = cell(planned, Verdict::Skipped, why);
+        skipped.evidence.push(ledger("engine", why, line));
+        return skipped;
+    }
     if let Some(why) = record.stranger(&planned.runtime, scenario).filter(|_| scenario.started) {
         return inconclusive(&why, vec![]);
     }

@@ -233,7 +233,7 @@ mod tests {
         let zone = Zone::new(vec![("allowed.test".into(), [127, 0, 0, 1].into())]);
         let dns = Wildcard::bind([127, 0, 0, 1].into(), 0).expect("a socket");
         let resolver = ([127, 0, 0, 1].into(), dns.port());
-        tokio::spawn(serve_udp(dns, Arc::new(zone), Out::to_nowhere()));
+        tokio::spawn(serve_udp(dns, Arc::new(zone), Out::to_nowhere(), Arc::default()));
         let out = Out::to_nowhere();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -45,6 +45,11 @@ mod witness;
 
 use anyhow::{Result, bail};
 
+/// The runs whose helper is there, of all users, as far as the process table shows them.
+pub(crate) fn runs() -> Vec<String> {
+    procs::runs()
+}
+
 /// Runs the role `helper`, `witness`, `proxy` or `sidecar` until its stdin ends or a signal asks it to leave.
 pub async fn main(role: &str) -> Result<()> {
     match role {
