@@ -179,5 +179,6 @@ fn bubblewrap_shares_the_hosts_kernel() {
 #[test]
 #[ignore = "needs root, QEMU and AWF_PROBE_KERNEL: `make test-command`"]
 fn an_emulated_machine_has_a_kernel_of_its_own() {
+    std::env::var_os("AWF_PROBE_KERNEL").expect("AWF_PROBE_KERNEL names a Linux kernel");
     real("qemu-tcg", IsolationClass::GuestKernel, &["identity.runtime", "capabilities.net-raw", "isolation.processes"]);
 }

@@ -194,6 +194,11 @@ impl Bench<'_> {
         let mut talk = Talk::new(sandbox, self.sink.clone(), &launcher.name, scenario, self.deadline);
         let (begun, program) = (std::time::Instant::now(), launcher.launch[0].clone());
         let greeted = talk.greeting_behind(BANNER).await;
+        // Until the guest has spoken there is a process of the launcher, and no sandbox that anybody has seen.
+        if let Err(why) = greeted {
+            self.remove(talk).await;
+            return Err(why);
+        }
         self.sink.emit(Event::SandboxStarted {
             runtime: launcher.name.clone(),
             scenario: scenario.to_owned(),
@@ -209,13 +214,7 @@ impl Bench<'_> {
             "runtime.asked",
             Outcome::allowed(format!("started with {program}, as {} is described", launcher.name)),
         );
-        match greeted {
-            Ok(()) => Ok(talk),
-            Err(why) => {
-                self.remove(talk).await;
-                Err(why)
-            }
-        }
+        Ok(talk)
     }
 
     /// Asks what was given, then every probe of the spec that rests on nothing else.

@@ -19,7 +19,7 @@ use bollard::{
     },
     query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder},
 };
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::mpsc,
@@ -480,7 +480,7 @@ fn tmpfs(spec: &Spec) -> HashMap<String, String> {
 
 /// Parts of an output as they come: whether it is of standard error, and what.
 async fn read_output<E>(
-    mut output: Pin<Box<dyn futures_util::Stream<Item = Result<(bool, Vec<u8>), E>> + Send>>,
+    mut output: BoxStream<'static, Result<(bool, Vec<u8>), E>>,
     lines: mpsc::Sender<Vec<u8>>,
     stderr: Tail,
     most: usize,

@@ -263,12 +263,16 @@ _awf__probe() {
             return 0
             ;;
         awf__subcmd__probe__subcmd__clean)
-            opts="-h -V --image --help --version"
+            opts="-h -V --engine --image --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --engine)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -335,12 +339,16 @@ _awf__probe() {
             return 0
             ;;
         awf__subcmd__probe__subcmd__doctor)
-            opts="-h -V --help --version"
+            opts="-h -V --engine --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --engine)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -821,13 +829,21 @@ _awf__probe() {
             return 0
             ;;
         awf__subcmd__probe__subcmd__run)
-            opts="-h -V --runtime --all --only --skip --out --jobs --deadline --proxy --toolbox-image --seccomp-profile --repeat --dry-run --timings --report-only --baseline --format --full --only-bad --help --version"
+            opts="-h -V --runtime --all --engine --describe --allow-disruptive --only --skip --out --jobs --deadline --proxy --toolbox-image --seccomp-profile --repeat --dry-run --timings --report-only --baseline --format --full --only-bad --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --runtime)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --engine)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --describe)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

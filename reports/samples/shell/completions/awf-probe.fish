@@ -47,6 +47,8 @@ complete -c awf-probe -n "__fish_awf_probe_needs_command" -f -a "completions" -d
 complete -c awf-probe -n "__fish_awf_probe_needs_command" -f -a "man" -d 'Print the man page, of awf-probe or of a subcommand; or write all of them'
 complete -c awf-probe -n "__fish_awf_probe_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand run" -l runtime -d 'A runtime, as Docker knows it or as AWF does (gvisor, kata); may be repeated. Default: the engine\'s default runtime' -r
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand run" -l engine -d 'What starts the sandboxes: docker, podman (its Docker-compatible socket), unix:///PATH of another such socket, or command (the launch commands of runtimes outside Docker; what needs an engine is skipped)' -r
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand run" -l describe -d 'With --engine command: a file that describes further runtimes by their commands; may be repeated' -r -F
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand run" -l only -d 'Only capabilities whose id matches; may be repeated' -r
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand run" -l skip -d 'Without capabilities whose id matches; may be repeated' -r
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand run" -l out -d 'Write report.json and journal.jsonl there; one folder per runtime if several are asked for' -r -F
@@ -60,6 +62,7 @@ complete -c awf-probe -n "__fish_awf_probe_using_subcommand run" -l repeat -d 'M
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand run" -l baseline -d 'Compare with an earlier run (its folder, report.json or journal.jsonl), and exit 1 only on what is worse' -r -F
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand run" -l format -d 'table; json (report-v1), jsonl (its records, a line each); markdown; html (one file for a browser); junit, sarif, tap; github (annotations, and in a GitHub job the step\'s summary)' -r
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand run" -l all -d 'Every registered runtime'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand run" -l allow-disruptive -d 'Let containers join a network namespace together with a Kata sandbox, too, which takes its interfaces away'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand run" -l dry-run -d 'Print the plan and start nothing'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand run" -l timings -d 'Print how long each phase took, and the slowest probes'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand run" -l report-only -d 'Exit 0 when the measurement completed, whatever the verdicts'
@@ -166,8 +169,10 @@ complete -c awf-probe -n "__fish_awf_probe_using_subcommand matrix" -l format -d
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand matrix" -l full -d 'Cells that are the same everywhere, and controls, too'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand matrix" -s h -l help -d 'Print help'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand matrix" -s V -l version -d 'Print version'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand doctor" -l engine -d 'docker, podman, or unix:///PATH' -r
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand doctor" -s V -l version -d 'Print version'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand clean" -l engine -d 'docker, podman, unix:///PATH; or command, which needs no engine' -r
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand clean" -l image -d 'The probe images too'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand clean" -s h -l help -d 'Print help'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand clean" -s V -l version -d 'Print version'

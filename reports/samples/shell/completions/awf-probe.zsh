@@ -31,6 +31,8 @@ _awf-probe() {
             (run)
 _arguments "${_arguments_options[@]}" : \
 '*--runtime=[A runtime, as Docker knows it or as AWF does (gvisor, kata); may be repeated. Default\: the engine'\''s default runtime]:NAME:_default' \
+'--engine=[What starts the sandboxes\: docker, podman (its Docker-compatible socket), unix\:///PATH of another such socket, or command (the launch commands of runtimes outside Docker; what needs an engine is skipped)]:ENGINE:_default' \
+'*--describe=[With --engine command\: a file that describes further runtimes by their commands; may be repeated]:FILE:_files' \
 '*--only=[Only capabilities whose id matches; may be repeated]:GLOB:_default' \
 '*--skip=[Without capabilities whose id matches; may be repeated]:GLOB:_default' \
 '--out=[Write report.json and journal.jsonl there; one folder per runtime if several are asked for]:DIR:_files' \
@@ -44,6 +46,7 @@ builtin\:"The built-in one"))' \
 '--baseline=[Compare with an earlier run (its folder, report.json or journal.jsonl), and exit 1 only on what is worse]:PATH:_files' \
 '--format=[table; json (report-v1), jsonl (its records, a line each); markdown; html (one file for a browser); junit, sarif, tap; github (annotations, and in a GitHub job the step'\''s summary)]:FORMAT:_default' \
 '(--runtime)--all[Every registered runtime]' \
+'--allow-disruptive[Let containers join a network namespace together with a Kata sandbox, too, which takes its interfaces away]' \
 '--dry-run[Print the plan and start nothing]' \
 '--timings[Print how long each phase took, and the slowest probes]' \
 '--report-only[Exit 0 when the measurement completed, whatever the verdicts]' \
@@ -246,6 +249,7 @@ _arguments "${_arguments_options[@]}" : \
 ;;
 (doctor)
 _arguments "${_arguments_options[@]}" : \
+'--engine=[docker, podman, or unix\:///PATH]:ENGINE:_default' \
 '-h[Print help]' \
 '--help[Print help]' \
 '-V[Print version]' \
@@ -254,6 +258,7 @@ _arguments "${_arguments_options[@]}" : \
 ;;
 (clean)
 _arguments "${_arguments_options[@]}" : \
+'--engine=[docker, podman, unix\:///PATH; or command, which needs no engine]:ENGINE:_default' \
 '--image[The probe images too]' \
 '-h[Print help]' \
 '--help[Print help]' \
