@@ -86,42 +86,48 @@ impl Sink {
 const MAX_BYTES: u64 = 1 << 30;
 /// A line longer than this is refused.
 const MAX_LINE: usize = 1 << 20;
+/// The first line may be this long.
+const MAX_FIRST_LINE: usize = 64 << 20;
 
 /// Reads a journal. A last line without its end is a run that was cut off; anything else unreadable is an error.
 pub fn read(path: &Path) -> Result<Vec<Event>, Error> {
     let unreadable = |why: String| Error::UnreadableJournal { path: PathBuf::from(path), why };
     let file = File::open(path).map_err(|e| unreadable(e.to_string()))?;
-    let mut reader = BufReader::new(file.take(MAX_BYTES));
+    parse(BufReader::new(file.take(MAX_BYTES))).map_err(unreadable)
+}
+
+/// The same of a journal from anywhere; the error says in a fragment what is wrong with it.
+pub fn parse(mut reader: impl BufRead) -> Result<Vec<Event>, String> {
     let mut events = Vec::new();
     let mut line = Vec::new();
     loop {
         line.clear();
-        let mut limited = (&mut reader).take(MAX_LINE as u64 + 1);
-        let n = limited.read_until(b'\n', &mut line).map_err(|e| unreadable(e.to_string()))?;
         let number = events.len() + 1;
+        // The first line has the plan: a cell takes some 80 bytes, and a runtime has thousands.
+        let most = if events.is_empty() { MAX_FIRST_LINE } else { MAX_LINE };
+        let mut limited = (&mut reader).take(most as u64 + 1);
+        let n = limited.read_until(b'\n', &mut line).map_err(|e| e.to_string())?;
         if n == 0 {
             break;
         }
-        if n > MAX_LINE {
-            return Err(unreadable(format!("line {number} is longer than {MAX_LINE} bytes")));
+        if n > most {
+            return Err(format!("line {number} is longer than {most} bytes"));
         }
         match serde_json::from_slice::<Event>(&line) {
             Ok(Event::RunStarted { .. }) if !events.is_empty() => {
-                return Err(unreadable(format!("line {number}: a second run starts; a journal is of one")));
+                return Err(format!("line {number}: a second run starts; a journal is of one"));
             }
             Ok(Event::RunFinished { lines, .. }) if lines != 0 && lines != number as u64 => {
-                return Err(unreadable(format!("line {number} was written as line {lines}: lines are lost or added")));
+                return Err(format!("line {number} was written as line {lines}: lines are lost or added"));
             }
             Ok(event) => events.push(event),
             Err(_) if line.last() != Some(&b'\n') => break,
-            Err(e) => return Err(unreadable(format!("line {number}: {e}"))),
+            Err(e) => return Err(format!("line {number}: {e}")),
         }
     }
     match events.first() {
         Some(Event::RunStarted { journal, .. }) if journal == JOURNAL => Ok(events),
-        Some(Event::RunStarted { journal, .. }) => {
-            Err(unreadable(format!("it is a {journal}, this version reads {JOURNAL}")))
-        }
-        _ => Err(unreadable("its first line is no run-started event".to_owned())),
+        Some(Event::RunStarted { journal, .. }) => Err(format!("it is a {journal}, this version reads {JOURNAL}")),
+        _ => Err("its first line is no run-started event".to_owned()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use awf_probe_matrix::{Capability, Catalogue, InitUnder, Model, Scope};
+use awf_probe_matrix::{Capability, Catalogue, InitUnder, Model, Scope, select::nearest};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use crate::{
@@ -84,6 +84,8 @@ pub struct Plan {
 /// Which capabilities are asked for.
 #[derive(Clone, Debug)]
 pub struct Filter {
+    /// As they were typed.
+    asked: Vec<String>,
     only: Option<GlobSet>,
     skip: GlobSet,
 }
@@ -91,7 +93,22 @@ pub struct Filter {
 impl Filter {
     /// Reads globs over capability ids.
     pub fn new(only: &[String], skip: &[String]) -> Result<Self, Error> {
-        Ok(Self { only: if only.is_empty() { None } else { Some(globs(only)?) }, skip: globs(skip)? })
+        let asked = only.to_vec();
+        Ok(Self { asked, only: if only.is_empty() { None } else { Some(globs(only)?) }, skip: globs(skip)? })
+    }
+
+    /// A question that names the id most like the first glob, or the family most like that of one with wildcards.
+    fn meant(&self, catalogue: &Catalogue) -> String {
+        let Some(asked) = self.asked.first() else { return String::new() };
+        let near = if asked.contains(['*', '?', '[', '{']) {
+            let (family, rest) = asked.split_once('.').unwrap_or((asked, ""));
+            nearest(family, &catalogue.families())
+                .filter(|f| f != family && !rest.is_empty())
+                .map(|f| format!("{f}.{rest}"))
+        } else {
+            nearest(asked, &catalogue.capabilities.iter().map(|c| c.id.as_str()).collect::<Vec<_>>())
+        };
+        near.map(|n| format!("did you mean '{n}'? ")).unwrap_or_default()
     }
 
     /// Whether a capability is asked for.
@@ -126,7 +143,10 @@ impl Plan {
         if taken.is_empty() {
             return Err(Error::Usage {
                 why: "no capability is left after --only and --skip".to_owned(),
-                help: "`awf-probe list` shows the ids the globs are matched against".to_owned(),
+                help: format!(
+                    "{}`awf-probe list` shows the ids the globs are matched against",
+                    filter.meant(catalogue)
+                ),
             });
         }
         let mut inits: Vec<String> = vec![default_runtime.to_owned()];
@@ -240,12 +260,27 @@ mod tests {
     use super::*;
 
     fn plan(runtimes: &[&str], only: &[&str]) -> Plan {
+        try_plan(runtimes, only).expect("plan")
+    }
+
+    fn try_plan(runtimes: &[&str], only: &[&str]) -> Result<Plan, Error> {
         let catalogue = Catalogue::builtin().expect("catalogue");
         let models = awf_probe_matrix::models().expect("models");
         let runtimes: Vec<String> = runtimes.iter().map(|r| (*r).to_owned()).collect();
         let only: Vec<String> = only.iter().map(|r| (*r).to_owned()).collect();
         let filter = Filter::new(&only, &[]).expect("globs");
-        Plan::build(&catalogue, &models, &runtimes, "runc", &filter).expect("plan")
+        Plan::build(&catalogue, &models, &runtimes, "runc", &filter)
+    }
+
+    #[test]
+    fn what_takes_nothing_names_the_nearest() {
+        let help = |only: &str| match try_plan(&["runc"], &[only]) {
+            Err(Error::Usage { help, .. }) => help,
+            other => panic!("{other:?}"),
+        };
+        assert!(help("seccomp.erno").starts_with("did you mean 'seccomp.errno'? "));
+        assert!(help("egres.tcp.*").starts_with("did you mean 'egress.tcp.*'? "));
+        assert!(help("*.nothing.at.all").starts_with("`awf-probe list`"));
     }
 
     #[test]

@@ -59,6 +59,18 @@ fn an_unknown_capability_is_usage_and_names_the_nearest() {
 }
 
 #[test]
+fn a_word_of_a_command_names_the_nearest() {
+    fails(&probe(&["matrix", "x", "--format", "jsn"], NOWHERE), 2, &["did you mean json?", "text, markdown or json"]);
+    fails(&probe(&["select", "--policy", "strickt", "x"], NOWHERE), 2, &["did you mean strict?", "default and strict"]);
+    fails(
+        &probe(&["diff", "a", "b", "--fail-on", "regresions"], NOWHERE),
+        2,
+        &["a similar value exists", "regressions"],
+    );
+    fails(&probe(&["runn"], NOWHERE), 2, &["a similar subcommand exists", "'run'"]);
+}
+
+#[test]
 fn no_engine_says_where_it_looked_and_what_to_do() {
     for command in [&["run"][..], &["doctor"], &["clean"]] {
         fails(&probe(command, NOWHERE), 4, &["/nonexistent/docker.sock", "scripts/setup"]);

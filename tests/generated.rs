@@ -1,16 +1,119 @@
 //! Files of the repository that are made from the catalogue, the samples and the command line are up to date.
 //! `make generate` renews them all.
 
-use std::{fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-use awf_probe::{cli::Cli, commands::shell};
+use awf_probe::{cli::Cli, commands::shell, journal, judge::judge};
 use awf_probe_matrix::Catalogue;
-use awf_probe_reports::docs;
+use awf_probe_reports::{
+    docs::{self, Measured},
+    read,
+};
+
+#[expect(dead_code, reason = "shared with tests that read the golden journals by name")]
+mod common;
+use common::{data, in_repo};
 
 #[test]
 fn the_catalogue_page_is_up_to_date() {
     let catalogue = Catalogue::builtin().expect("the compiled-in data can be read");
     generated("docs/catalogue.md", &docs::catalogue_page(&catalogue));
+}
+
+/// `docs/report.md` speaks of every member of the schema, and of no word that is none.
+#[test]
+fn every_member_of_the_report_is_described() {
+    fn members(value: &serde_json::Value, all: &mut BTreeSet<String>) {
+        if let Some(properties) = value.get("properties").and_then(serde_json::Value::as_object) {
+            all.extend(properties.keys().cloned());
+        }
+        match value {
+            serde_json::Value::Object(map) => map.values().for_each(|v| members(v, all)),
+            serde_json::Value::Array(list) => list.iter().for_each(|v| members(v, all)),
+            _ => {}
+        }
+    }
+    let mut all = BTreeSet::new();
+    members(&awf_probe_reports::schema(), &mut all);
+    assert!(all.len() > 60, "{all:?}");
+    let page = fs::read_to_string(in_repo("docs/report.md")).expect("readable");
+    let (_, list) = page.split_once("Member by member:\n").expect("the list");
+    let (list, _) = list.split_once("\n## ").expect("its end");
+    let missing: Vec<_> = all
+        .iter()
+        .filter(|m| !["schema", "digest"].contains(&m.as_str()))
+        .filter(|m| !list.contains(&format!("`{m}`")) && !list.contains(&format!("`{m}[]`")))
+        .collect();
+    assert!(missing.is_empty(), "docs/report.md does not describe {missing:?}");
+}
+
+/// A page for each name under which a runtime was measured, and nothing else in the folder.
+#[test]
+fn the_pages_of_the_runtimes_are_up_to_date() {
+    let catalogue = Catalogue::builtin().expect("the compiled-in data can be read");
+    let pages = measured();
+    let mut there = vec!["README.md".to_owned()];
+    for (name, of) in &pages {
+        let page = docs::runtime_page(name, of, &catalogue).expect("a page");
+        assert!(page.matches("\n## ").count() == of.len(), "{name}: a section for each measurement");
+        there.push(format!("{name}.md"));
+        generated(&format!("docs/runtimes/{name}.md"), &page);
+    }
+    generated("docs/runtimes/README.md", &docs::runtimes_index(&pages, &catalogue).expect("a page"));
+    let mut files: Vec<String> = fs::read_dir(in_repo("docs/runtimes"))
+        .expect("a folder")
+        .map(|e| e.expect("an entry").file_name().into_string().expect("text"))
+        .collect();
+    (there.sort(), files.sort());
+    assert_eq!(files, there, "pages of runtimes that no sample is of");
+}
+
+/// The samples by name of the runtime, of each version and host the newest.
+fn measured() -> Vec<(String, Vec<Measured>)> {
+    let mut all: Vec<Measured> = Vec::new();
+    for file in samples("reports/samples/journals") {
+        all.push(judged(file));
+    }
+    for folder in samples("reports/samples/runtimes") {
+        let journal = format!("{folder}/journal.jsonl");
+        let report = format!("{folder}/report.json");
+        let text = fs::read_to_string(in_repo(&report)).expect("a report");
+        let then = Measured { matrix: read(&text).expect("a report"), file: report, judged_now: false };
+        all.push(if in_repo(&journal).exists() { judged(journal) } else { then });
+    }
+    all.sort_by(|a, b| b.matrix.run.started.cmp(&a.matrix.run.started));
+    let mut pages: Vec<(String, Vec<Measured>)> = Vec::new();
+    for one in all {
+        let name = one.matrix.runtimes.first().expect("a runtime").name.clone();
+        let at = pages.iter().position(|(n, _)| *n == name).unwrap_or_else(|| {
+            pages.push((name, Vec::new()));
+            pages.len() - 1
+        });
+        if pages[at].1.iter().all(|other| environment(other) != environment(&one)) {
+            pages[at].1.push(one);
+        }
+    }
+    pages.sort_by(|a, b| a.0.cmp(&b.0));
+    pages
+}
+
+fn judged(file: String) -> Measured {
+    let (data, events) = (data(), journal::read(&in_repo(&file)).expect("a journal"));
+    let matrix = judge(&events, &data.catalogue, &data.models, &data.products);
+    Measured { matrix, file, judged_now: true }
+}
+
+fn environment(m: &Measured) -> [String; 3] {
+    [m.matrix.runtimes[0].version.clone(), m.matrix.host.os.clone(), m.matrix.host.engine.clone()]
+}
+
+/// What is in a folder, from the root of the repository, by name.
+fn samples(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(in_repo(folder)).expect("a folder");
+    let mut all: Vec<String> =
+        entries.map(|e| format!("{folder}/{}", e.expect("an entry").file_name().to_str().expect("text"))).collect();
+    all.sort();
+    all
 }
 
 /// `--help` as it is typed, 100 columns wide.

@@ -201,6 +201,28 @@ fn damaged_journals_are_refused() {
     assert!(journal::read(&in_repo("no/such/journal.jsonl")).is_err());
 }
 
+/// The first line has the plan of all runtimes: with eight of them it is longer than any other line may be.
+#[test]
+fn a_journal_of_many_runtimes_can_be_read() {
+    let mut events = events("runc");
+    let Some(Event::RunStarted { plan, .. }) = events.first_mut() else { panic!("no run-started") };
+    let one = plan.clone();
+    for n in 1..20 {
+        plan.extend(one.iter().cloned().map(|mut cell| {
+            cell.runtime = format!("runc-{n}");
+            cell
+        }));
+    }
+    let planned = plan.len();
+    events.truncate(5);
+    let lines: Vec<String> = events.iter().map(|e| serde_json::to_string(e).expect("a line")).collect();
+    assert!(lines[0].len() > 2 << 20, "{} bytes", lines[0].len());
+    let text = lines.join("\n") + "\n";
+    let read = reading(text.as_bytes()).expect("a long plan is no damage");
+    let Some(Event::RunStarted { plan, .. }) = read.first() else { panic!("no run-started") };
+    assert_eq!((read.len(), plan.len()), (5, planned));
+}
+
 /// Two journals one after the other: the second's facts would be judged as the first's, or the other way round.
 #[test]
 fn a_journal_with_two_runs_is_refused() {

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use awf_probe_matrix::{Catalogue, Matrix, Model, Product, models, products};
+use awf_probe_matrix::{Catalogue, Matrix, Model, Product, models, products, select::nearest};
 use awf_probe_reports::{Format, Style, render};
 
 use crate::{
@@ -94,7 +94,9 @@ pub fn format(output: &Output) -> Result<Format, Error> {
 
 /// The refusal of a format by a command that has its own, which are named in words.
 fn no_format(given: &str, command: &str, known: &str) -> Error {
-    Error::Usage { why: format!("{given:?} is no format of {command}"), help: format!("use --format {known}") }
+    let words: Vec<&str> = known.split([',', ' ']).filter(|w| !w.is_empty() && *w != "or").collect();
+    let near = nearest(given, &words).map(|n| format!("did you mean {n}? ")).unwrap_or_default();
+    Error::Usage { why: format!("{given:?} is no format of {command}"), help: format!("{near}use --format {known}") }
 }
 
 /// Renders a matrix for stdout.

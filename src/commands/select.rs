@@ -199,9 +199,13 @@ fn policy(asked: &str, data: &Data, mitigations: &[Mitigation]) -> Result<Policy
     let builtin = POLICIES.iter().find(|(name, _)| *name == asked);
     let text = match builtin {
         Some((_, text)) => (*text).to_owned(),
-        None => fs::read_to_string(asked).map_err(|e| Error::Usage {
-            why: format!("--policy {asked}: {e}"),
-            help: "name a file, or one of the policies default and strict".to_owned(),
+        None => fs::read_to_string(asked).map_err(|e| {
+            let names: Vec<&str> = POLICIES.iter().map(|(name, _)| *name).collect();
+            let near = nearest(asked, &names).map(|n| format!("did you mean {n}? ")).unwrap_or_default();
+            Error::Usage {
+                why: format!("--policy {asked}: {e}"),
+                help: format!("{near}name a file, or one of the policies {}", names.join(" and ")),
+            }
         })?,
     };
     Policy::parse(&text, &data.catalogue, &data.models, mitigations).map_err(|PolicyError { line, why, nearest }| {

@@ -41,6 +41,11 @@ impl Look<'_> {
             let why = format!("the attempt was not made: {}", seen.fact.outcome);
             return Ending::new(Result_::Inconclusive, why, evidence);
         }
+        // Without a nonce and a flow nobody can look for it: not to be found then says nothing.
+        if seen.fact.sent.is_none() && !is_refused_at_source(&seen.fact.outcome) {
+            let why = format!("the guest does not say what it sent, so no ledger can be asked: {}", seen.fact.outcome);
+            return Ending::new(Result_::Inconclusive, why, evidence);
+        }
         // What stays on the link also reaches the proxy; that is not where it is to be stopped.
         let at_proxy = self.record.sightings("proxy", seen).next().filter(|_| self.attempt.sink == Sink::Witness);
         if let Some(first) = at_proxy {

@@ -28,6 +28,10 @@ impl Look<'_> {
             let why = if was_made(&act.fact.outcome) { &seen.fact.outcome } else { &act.fact.outcome };
             return Ending::new(Result_::Inconclusive, format!("the attempt was not made: {why}"), evidence);
         }
+        if seen.fact.sent.is_none() {
+            let why = "the guest does not say what it sent afterwards, so no ledger can be asked";
+            return Ending::new(Result_::Inconclusive, why, evidence);
+        }
         match self.complete() {
             Ok(line) => evidence.push(ledger("witness", "nothing", line)),
             Err(why) => return Ending::new(Result_::Inconclusive, why, evidence),
