@@ -4,6 +4,8 @@
 //! at a time, so whatever the machine does meanwhile falls on all alike. What the figures mean is computed in
 //! `awf_probe_matrix::bench`, from the figures alone.
 
+mod collected;
+mod content;
 mod host;
 mod machine;
 mod rounds;
@@ -40,8 +42,8 @@ use crate::{
     scenario::{Cx, LabHandle, Privilege, solo},
 };
 
+pub use collected::Entry;
 pub use host::HOST_BENCHES;
-pub use rounds::Entry;
 
 /// What is to be measured, and how well.
 #[derive(Clone, Debug)]
@@ -54,6 +56,8 @@ pub struct Settings {
     pub full: bool,
     /// Which of them.
     pub filter: Filter,
+    /// An image on the engine whose tools are used instead of the host's.
+    pub toolbox_image: Option<String>,
     /// How long the rounds may take.
     pub budget: Duration,
     /// Half the width of an interval that is narrow enough, as a share of its value.
@@ -68,7 +72,12 @@ pub async fn measure(docker: &Docker, info: &Info, settings: &Settings, data: &D
     for removed in &dead.names {
         note(&format!("removed what an earlier run left: {removed}"));
     }
-    let image = docker.ensure_image(&Executable::own()?).await?;
+    let executable = Executable::own()?;
+    let tools = match &settings.toolbox_image {
+        Some(reference) => Some((reference.clone(), docker.local_image(reference).await?)),
+        None => None,
+    };
+    let image = docker.ensure_image(&executable).await?;
     let mut names = vec![settings.reference.clone()];
     names.extend(settings.candidates.iter().filter(|c| **c != settings.reference).cloned());
     let registered = info.runtimes.clone();
@@ -84,9 +93,12 @@ pub async fn measure(docker: &Docker, info: &Info, settings: &Settings, data: &D
         plan: vec![],
     });
     let mut machine = machine::facts(info);
+    let of = tools.as_ref().map_or_else(|| "of the host".to_owned(), |(r, id)| format!("image {r} ({id})"));
+    machine.push(("tools".to_owned(), of));
     machine.push(("load at the start".to_owned(), machine::load()));
     let ground = OnceCell::new();
-    let work = stages(docker, info, settings, data, &rows, &sink, &run, &image, &dead.ids, &ground);
+    let work =
+        stages(docker, info, settings, data, &rows, &sink, &run, &image, (&executable, tools), &dead.ids, &ground);
     let outcome = watched(&sink, work).await;
     machine.push(("load at the end".to_owned(), machine::load()));
     let (reference, candidates, benches) =
@@ -121,13 +133,18 @@ async fn stages(
     sink: &Sink,
     run: &str,
     image: &Image,
+    (executable, tools): (&Executable, Option<(String, String)>),
     dead: &[String],
     ground: &OnceCell<lab::Ground>,
 ) -> Result<Measured, Error> {
     let helper_runtime = reference(info);
     let draft = common(run, image, std::net::Ipv4Addr::UNSPECIFIED);
-    let ground = ground.get_or_try_init(|| lab::survey(docker, &draft, &helper_runtime, true, dead, sink)).await?;
-    let common = common(run, image, ground.layout.approved());
+    let ground =
+        ground.get_or_try_init(|| lab::survey(docker, &draft, &helper_runtime, tools.is_none(), dead, sink)).await?;
+    let mut common = common(run, image, ground.layout.approved());
+    if let Some((reference, id)) = &tools {
+        common.toolbox = Some(Arc::new(docker.unpack_toolbox(run, reference, id, executable).await?));
+    }
     docker.make_volume(run, &common.volume).await?;
     let (sender, handle) = LabHandle::new();
     let engine = powers(ground).await?;
@@ -145,6 +162,14 @@ async fn stages(
         Privilege { engine, profile: None },
     );
     let lab = Arc::new(ground.build(docker, &common, &helper_runtime, info.host.cpus, true, sink).await?);
+    let served = if Entry::chosen(settings).iter().any(|e| e.tool) {
+        let made = tokio::task::spawn_blocking(content::make).await.map_err(|e| Error::Bug(e.to_string()))?;
+        let (served, files) = made?;
+        lab.serve(files).await?;
+        served
+    } else {
+        content::Served::default()
+    };
     sender.send(Some(Ok(lab))).unwrap_or_default();
 
     let mut subjects = Vec::new();
@@ -161,7 +186,7 @@ async fn stages(
     for c in candidates.iter().filter(|c| c.unusable.is_some()) {
         note(&format!("{}: {}", c.name, c.unusable.as_deref().unwrap_or_default()));
     }
-    rounds::all(&cx, settings, reference, candidates).await
+    rounds::all(&cx, settings, &served, reference, candidates).await
 }
 
 /// A runtime, once its sandbox was seen to run under it.

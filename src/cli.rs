@@ -375,16 +375,20 @@ pub struct BenchArgs {
     /// Without benches whose id matches; may be repeated.
     #[arg(long, value_name = "GLOB")]
     pub skip: Vec<String>,
-    /// How long the rounds may take. Default: 3m for the quick suite, 15m for the full one.
+    /// How long the rounds may take. Default: 3m for the quick suite, 45m for the full one.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub budget: Option<Duration>,
     /// A bench is through when half its interval is no more than this many percent of the ratio.
     #[arg(long, default_value_t = 5.0, value_name = "PERCENT", value_parser = percent)]
     pub precision: f32,
-    /// text, markdown or json.
+    /// Take git, npm, curl, the compiler and squid from this image instead of from the host. The image must be on the
+    /// engine already: nothing is pulled.
+    #[arg(long, value_name = "REF")]
+    pub toolbox_image: Option<String>,
+    /// text, markdown, html or json.
     #[arg(long, default_value = "text", value_name = "FORMAT")]
     pub format: String,
-    /// Write bench.json and bench.md there.
+    /// Write bench.json, bench.md and bench.html there.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }

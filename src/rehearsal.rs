@@ -93,7 +93,7 @@ impl Rehearsal {
         let dir = std::env::temp_dir().join(format!("awf-probe-rehearsal-{}", crate::random_hex(6)));
         fs::create_dir_all(&dir).map_err(|e| Error::unwritable(&dir, &e))?;
         let made = Self {
-            repository: repository(&dir.join("repository")),
+            repository: repository(&dir.join("repository"), tree()),
             package: package(&dir),
             model,
             backend,
@@ -175,12 +175,18 @@ const ARCHIVES: &str = "archives.allowed.awf-probe.test";
 /// What the package holds, so that an installation can be told from an empty folder.
 pub const TOKEN: &str = "awf-probe package";
 
-/// A repository of one commit, or `None` where this machine has no git.
-fn repository(dir: &Path) -> Option<Repository> {
+/// Files of the repository.
+fn tree() -> impl Iterator<Item = (String, String)> {
+    (0..FILES).map(|n| (format!("src/file-{n}.txt"), format!("file {n}\n").repeat(n + 1)))
+}
+
+/// A repository of one commit with these files, or `None` where this machine has no git.
+pub(crate) fn repository(dir: &Path, tree: impl Iterator<Item = (String, String)>) -> Option<Repository> {
     let work = dir.join("work");
-    fs::create_dir_all(work.join("src")).ok()?;
-    for n in 0..FILES {
-        fs::write(work.join("src").join(format!("file-{n}.txt")), format!("file {n}\n").repeat(n + 1)).ok()?;
+    for (path, text) in tree {
+        let to = work.join(path);
+        fs::create_dir_all(to.parent()?).ok()?;
+        fs::write(to, text).ok()?;
     }
     let git = |at: &Path, args: &[&str]| -> Option<String> {
         let mut command = Command::new("git");
@@ -239,7 +245,7 @@ mod tests {
     #[test]
     fn the_repository_can_be_cloned_from_its_files_alone() {
         let dir = std::env::temp_dir().join(format!("awf-probe-test-{}", crate::random_hex(6)));
-        let made = repository(&dir).expect("git is here");
+        let made = repository(&dir, tree()).expect("git is here");
         let served = dir.join("served");
         for (path, bytes) in &made.files {
             let to = served.join(path);

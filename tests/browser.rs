@@ -13,8 +13,11 @@ use std::{
 };
 
 use awf_probe::judge::judge;
-use awf_probe_matrix::{Catalogue, Cell, Matrix};
-use awf_probe_reports::{Format, Style, render};
+use awf_probe_matrix::{
+    Catalogue, Cell, Matrix,
+    bench::{Bench, Figures, Round, Subject},
+};
+use awf_probe_reports::{Format, Style, bench, render};
 use serde_json::{Value, json};
 
 mod common;
@@ -155,6 +158,112 @@ fn the_page_works_in_a_browser() {
     tab.eval("document.querySelector('#s-egress').scrollIntoView()");
     tab.shot(&dir, "desktop-dark");
     assert_eq!(tab.problems, Vec::<String>::new(), "the page's script and policy had nothing to complain about");
+}
+
+/// Figures of five sandboxes: quantities apart and alike, many samples and few, one that has none.
+fn figures() -> Bench {
+    let subject = |name: &str| Subject {
+        name: name.to_owned(),
+        version: format!("{name} version 1"),
+        command: format!("/usr/bin/{name}"),
+        sha256: "0".repeat(64),
+        class: None,
+        clock: Some(1.0),
+        unusable: None,
+    };
+    let rounds = |cost: f64, visits: usize, samples: usize| -> Vec<Round> {
+        let at = |r: usize, v: usize, s: usize| {
+            let wave = ((r * 31 + v * 17 + s * 7) % 23) as f64 / 23.0;
+            let late = if (r + v + s) % 29 == 28 { 6.0 } else { 1.0 };
+            cost * (1.0 + 0.12 * wave * wave) * late
+        };
+        (0..12).map(|r| (0..visits).map(|v| (0..samples).map(|s| at(r, v, s)).collect()).collect()).collect()
+    };
+    let of = |id: &str, cost: f64, times: &[f64], visits: usize, samples: usize| Figures {
+        id: id.to_owned(),
+        title: format!("what {id} does"),
+        how: "a call of the kernel".to_owned(),
+        unit: if id.starts_with("memory") { "bytes" } else { "ns" },
+        reference: rounds(cost, visits, samples),
+        twin: rounds(cost, visits, samples).into_iter().rev().collect(),
+        candidates: times.iter().map(|t| rounds(cost * t, visits, samples)).collect(),
+        missing: vec![],
+    };
+    let mut benches = vec![
+        of("lifecycle.start", 182e6, &[1.44, 1.5, 1.4], 2, 1),
+        of("memory.idle", 9e6, &[6.0, 6.1, 5.5], 2, 1),
+        of("syscall.getppid", 80.0, &[11.0, 12.0, 11.5], 2, 5),
+        of("file.bind.open", 2100.0, &[1.0, 14.0, 0.7], 2, 5),
+        of("tool.npm", 6e9, &[2.5, 2.6, 2.4], 1, 1),
+    ];
+    benches[4].candidates[2].clear();
+    benches[4].missing.push(("sandbox-3".to_owned(), HOSTILE.to_owned()));
+    Bench {
+        version: "0.1.0".to_owned(),
+        started: "2026-11-25T05:00:00Z".to_owned(),
+        seconds: 61.5,
+        suite: "full".to_owned(),
+        budget: 60,
+        precision: 0.05,
+        machine: vec![("processor".to_owned(), "a processor".to_owned())],
+        reference: subject("runc"),
+        candidates: ["sandbox-1", "sandbox-2", "sandbox-3"].map(subject).to_vec(),
+        benches,
+    }
+}
+
+#[test]
+fn the_page_of_a_bench_works_in_a_browser() {
+    let Some(chromium) = chromium() else { return };
+    let looked =
+        env::var_os("AWF_PROBE_LOOK").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    // A browser of its own beside the other test's.
+    let dir = looked.join("bench");
+    fs::create_dir_all(&dir).expect("a folder");
+    // `AWF_PROBE_BENCH` names a bench.json that is shown instead; then nothing is counted.
+    let given = env::var_os("AWF_PROBE_BENCH").map(|path| fs::read_to_string(path).expect("a bench.json"));
+    let shown =
+        given.as_deref().map_or_else(|| bench::document(&figures()), |text| bench::read(text).expect("a document"));
+    let file = dir.join("bench.html");
+    fs::write(&file, bench::html(&shown)).expect("written");
+    let mut tab = Tab::open(&chromium, &dir);
+    for (width, height) in [(1280, 900), (390, 844)] {
+        for colours in ["light", "dark"] {
+            tab.size(width, height, colours);
+            tab.load(&file);
+            let fits = format!("document.documentElement.scrollWidth <= {width}");
+            assert_eq!(tab.eval(&fits), json!(true), "{colours}: wider than {width}");
+            // What the sheet says holds: a policy that refused it would leave black shapes on white.
+            let dark = tab.eval("getComputedStyle(document.body).backgroundColor") == json!("rgb(13, 17, 23)");
+            assert_eq!(dark, colours == "dark");
+            let lanes = "[...document.querySelectorAll('.bench svg[role=img]')]";
+            let narrow = tab.eval(&format!("Math.min(...{lanes}.map(s => s.getBoundingClientRect().width))"));
+            assert!(narrow.as_f64() > Some(150.0), "a lane of {narrow} pixels");
+            // Nothing is drawn outside its picture, and silhouettes are broader than a line.
+            let outside = format!(
+                "{lanes}.filter(s => [...s.querySelectorAll('.often,.median,.box')].some(e => {{
+                    const a = e.getBoundingClientRect(), b = s.getBoundingClientRect();
+                    return a.right < b.left - 1 || a.left > b.right + 1; }})).length"
+            );
+            assert_eq!(tab.eval(&outside), json!(0));
+            tab.shot(&dir, &format!("top-{width}-{colours}"));
+            tab.eval("document.querySelector('.ratios').scrollIntoView()");
+            tab.shot(&dir, &format!("ratios-{width}-{colours}"));
+            tab.eval("document.querySelector('.bench').scrollIntoView()");
+            tab.shot(&dir, &format!("lanes-{width}-{colours}"));
+        }
+    }
+    if given.is_none() {
+        let count = |tab: &mut Tab, what: &str| tab.eval(&format!("document.querySelectorAll('{what}').length"));
+        // Five benches with reference, twin and three candidates, one of them without figures.
+        assert_eq!(count(&mut tab, ".bench .median"), json!(24));
+        assert_eq!(count(&mut tab, ".ratios .noise"), json!(5));
+        assert!(count(&mut tab, ".bench .dot").as_u64() > Some(30), "few samples are dots");
+        assert_eq!(count(&mut tab, "img, script"), json!(0));
+        let told = tab.eval("document.body.textContent").as_str().is_some_and(|t| t.contains(HOSTILE));
+        assert!(told, "the reason is text");
+    }
+    assert_eq!(tab.problems, Vec::<String>::new(), "the page's policy had nothing to complain about");
 }
 
 /// The golden runs of two runtimes as if of one host, three of them copies, so that it is as large as reports get; and a

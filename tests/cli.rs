@@ -48,7 +48,7 @@ fn bench_refuses_what_it_cannot_do_before_the_engine_is_asked() {
     fails(&probe(&["bench", "--suite", "huge"], NOWHERE), 2, &["quick", "full"]);
     fails(&probe(&["bench", "--precision", "0"], NOWHERE), 2, &["above 0"]);
     fails(&probe(&["bench", "--budget", "soon"], NOWHERE), 2, &["number and a unit"]);
-    fails(&probe(&["bench", "--format", "html"], NOWHERE), 2, &["text, markdown or json"]);
+    fails(&probe(&["bench", "--format", "pdf"], NOWHERE), 2, &["text, markdown, html or json"]);
     fails(&probe(&["bench", "--only", "fil.*"], NOWHERE), 2, &["no bench of the quick suite", "file.bind.open"]);
     fails(&probe(&["bench"], NOWHERE), 4, &["/nonexistent/docker.sock", "scripts/setup"]);
 }

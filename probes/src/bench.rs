@@ -7,6 +7,8 @@
 mod files;
 mod net;
 mod process;
+mod tools;
+mod tools_cc;
 
 use std::{
     io,
@@ -16,12 +18,19 @@ use std::{
 use awf_probe_matrix::Outcome;
 
 use crate::{Cx, Probe, sys};
+use tools::{Job, Missing, Tool};
+
+/// What whoever serves the tools has to know.
+pub mod served {
+    pub use super::tools::{HOSTS, PACKAGE, PACKAGES, SMALL, SMALL_BYTES, TOKEN, TOP, TREE};
+}
 
 pub(crate) const PROBE: Probe = Probe { id: "bench", about: "one visit of a bench", specs: &[], ask: visit };
 
 /// Environment variable that makes writes to files slower by so many percent: the defect that the proof of the method
-/// must find. A runtime that set it could only make itself look worse.
-pub const SLOWER: &str = "AWF_PROBE_BENCH_SLOWER";
+/// must find. Only a build with the feature `slow-writes` looks at it; see `scripts/bench-proof`.
+#[cfg(feature = "slow-writes")]
+const SLOWER: &str = "AWF_PROBE_BENCH_SLOWER";
 
 /// Something that is done inside a sandbox and timed.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +57,15 @@ enum Prepare {
     Units(u64, fn(&Cx) -> io::Result<Op>),
     /// One on files of a folder.
     File(files::Place, files::Act),
+    /// A whole tool, once.
+    Tool(Tool),
+}
+
+impl Bench {
+    /// Whether it is a whole tool of the toolbox: a sample is one run of it, which takes seconds.
+    pub fn is_tool(&self) -> bool {
+        matches!(self.prepare, Prepare::Tool(_))
+    }
 }
 
 const fn plain(id: &'static str, title: &'static str, how: &'static str, f: fn(&Cx) -> io::Result<Op>) -> Bench {
@@ -152,7 +170,36 @@ pub const BENCHES: &[Bench] = &[
         prepare: Prepare::Units(net::DOWNLOAD >> 20, net::download),
     },
     plain("net.dns", "DNS lookup", "a UDP query to the lab's resolver and its answer", net::lookup),
+    tool(
+        "tool.npm",
+        "npm install, 200 packages",
+        "npm install of a project with 200 packages of 11 files from a registry behind the proxy, nothing cached",
+        Tool::Npm,
+    ),
+    tool(
+        "tool.git",
+        "git clone, 5,000 files",
+        "git clone over HTTPS through the proxy, one commit of 5,000 files",
+        Tool::Git,
+    ),
+    tool(
+        "tool.curl-small",
+        "curl, 200 small files",
+        "one curl that fetches 200 files of 1 KiB over HTTPS through the proxy",
+        Tool::CurlSmall,
+    ),
+    tool(
+        "tool.curl-large",
+        "curl, one file of 64 MiB",
+        "one curl that fetches a file of 64 MiB over HTTPS through the proxy",
+        Tool::CurlLarge,
+    ),
+    tool("tool.cc", "compile, small C program", "cc -O1 of 13 files with 720 functions, and link", Tool::Cc),
 ];
+
+const fn tool(id: &'static str, title: &'static str, how: &'static str, tool: Tool) -> Bench {
+    Bench { id, title, how, quick: false, prepare: Prepare::Tool(tool) }
+}
 
 /// Facts of one visit: `begin` (the repetitions of a sample), then `samples` (nanoseconds of one operation each), and
 /// `took` (nanoseconds from `begin` on). Who listens outside has a clock of its own, and compares.
@@ -161,6 +208,9 @@ fn visit(cx: &mut Cx) {
         let why = format!("no bench is called {:?}", cx.text("bench"));
         return cx.fact("samples", Outcome::broken(why));
     };
+    if let Prepare::Tool(tool) = bench.prepare {
+        return visit_tool(cx, tool);
+    }
     let (mut op, units) = match prepared(bench, cx) {
         Ok(prepared) => prepared,
         Err(e) => return cx.fact("samples", sys::refused(&e, "while it was prepared")),
@@ -171,11 +221,41 @@ fn visit(cx: &mut Cx) {
     }
 }
 
+/// One run of a tool is the one sample of its visit. A run whose result is not as it must be is none.
+fn visit_tool(cx: &mut Cx, tool: Tool) {
+    let job = match Job::prepare(cx, tool) {
+        Ok(job) => job,
+        Err(e) => return cx.fact("samples", failed(&e, "while it was prepared")),
+    };
+    cx.fact("begin", Outcome::value(1));
+    match job.run() {
+        Ok(took) => {
+            cx.fact("samples", Outcome::value(took.as_nanos()));
+            cx.fact("took", Outcome::value(took.as_nanos()));
+        }
+        Err(e) => return cx.fact("samples", failed(&e, "while it was measured")),
+    }
+    if let Err(e) = job.check() {
+        return cx.fact("result", failed(&e, "when the result was looked at"));
+    }
+    if let Err(e) = job.tidy() {
+        cx.fact("result", failed(&e, "when its files were removed"));
+    }
+}
+
+fn failed(e: &io::Error, when: &str) -> Outcome {
+    match e.get_ref().and_then(|e| e.downcast_ref::<Missing>()) {
+        Some(missing) => Outcome::Skipped { why: missing.to_string() },
+        None => sys::refused(e, format!("{e} {when}")),
+    }
+}
+
 fn prepared(bench: &Bench, cx: &Cx) -> io::Result<(Op, u64)> {
     Ok(match bench.prepare {
         Prepare::Plain(f) => (f(cx)?, 1),
         Prepare::Units(units, f) => (f(cx)?, units),
         Prepare::File(place, act) => (files::prepare(cx, place, act)?, 1),
+        Prepare::Tool(_) => return Err(io::ErrorKind::Unsupported.into()),
     })
 }
 
@@ -228,13 +308,19 @@ fn calibrated(op: &mut Op, target: Duration, clock: impl Fn() -> Duration) -> io
 const MOST_OPS: u64 = 1 << 20;
 
 /// The share by which this bench is made slower, if the proof of the method asks for it.
+#[cfg(feature = "slow-writes")]
 fn slower(bench: &Bench) -> Option<f64> {
     let percent: f64 = std::env::var(SLOWER).ok()?.parse().ok()?;
     let writes = match bench.prepare {
         Prepare::File(_, act) => act.writes(),
-        Prepare::Plain(_) | Prepare::Units(..) => false,
+        Prepare::Plain(_) | Prepare::Units(..) | Prepare::Tool(_) => false,
     };
     writes.then_some(percent.clamp(0.0, 1000.0) / 100.0)
+}
+
+#[cfg(not(feature = "slow-writes"))]
+fn slower(_: &Bench) -> Option<f64> {
+    None
 }
 
 #[cfg(test)]

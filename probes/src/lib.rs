@@ -44,7 +44,7 @@ mod sys;
 mod tiny;
 mod tmpfs;
 
-pub use bench::{BENCHES, Bench, SLOWER};
+pub use bench::{BENCHES, Bench, served};
 pub use bind::OVERLAYS;
 pub use calls::{Safe, names, number, safe};
 pub use cx::Cx;

@@ -3,6 +3,7 @@
 //! No figure stands alone: beside a candidate's median stand the reference's, their ratio with its interval, and what
 //! the reference differs from itself.
 
+mod html;
 mod markdown;
 mod table;
 mod v1;
@@ -13,6 +14,7 @@ use awf_probe_matrix::bench::{
     Bench, CONFIDENCE, Comparison, Figures, Finding, Interval, LEAST_ROUNDS, Round, compare, finding, spread,
 };
 
+pub use html::html;
 pub use markdown::markdown;
 pub use table::table;
 pub use v1::{

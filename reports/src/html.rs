@@ -41,7 +41,7 @@ fn in_script(json: &str) -> String {
 }
 
 /// SHA-256 as a content security policy wants it.
-fn digest(text: &str) -> String {
+pub(crate) fn digest(text: &str) -> String {
     base64(&Sha256::digest(text.as_bytes()))
 }
 

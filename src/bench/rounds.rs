@@ -1,50 +1,26 @@
 //! The rounds: who is visited when, until the intervals are narrow enough or the budget is spent.
 
 use std::{
-    collections::BTreeMap,
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
 
-use awf_probe_matrix::bench::{Figures, LEAST_ROUNDS, Round, Subject, Visit, compare};
-use awf_probe_probes::{BENCHES, wire::Ask};
+use awf_probe_matrix::bench::{LEAST_ROUNDS, Round, Subject, Visit};
+use awf_probe_probes::wire::Ask;
 use serde_json::{Map, Value, json};
 
-use super::{HOST_BENCHES, Measured, Settings, host};
+use super::{
+    HOST_BENCHES, Measured, Settings,
+    collected::{Collected, Entry, figures},
+    content::Served,
+    host,
+};
 use crate::{
     error::Error,
     progress::Progress,
     scenario::{Agent, Cx, ask},
-    specs::{Net, Seccomp, Spec},
+    specs::{Net, Seccomp, Spec, Toolbox},
 };
-
-/// A bench as it can be asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry {
-    /// Id.
-    pub id: &'static str,
-    /// What one operation is.
-    pub title: &'static str,
-    /// How it is done.
-    pub how: &'static str,
-    /// Part of the quick suite.
-    pub quick: bool,
-}
-
-impl Entry {
-    /// Every bench.
-    pub fn all() -> Vec<Self> {
-        let outside = HOST_BENCHES.iter().map(|(id, title, how)| Self { id, title, how, quick: true });
-        let inside = BENCHES.iter().map(|b| Self { id: b.id, title: b.title, how: b.how, quick: b.quick });
-        outside.chain(inside).collect()
-    }
-
-    /// Those that are asked for.
-    pub fn chosen(settings: &Settings) -> Vec<Self> {
-        let wanted = |e: &Self| (settings.full || e.quick) && settings.filter.takes(e.id);
-        Self::all().into_iter().filter(wanted).collect()
-    }
-}
 
 /// One sandbox of each round. The first is the reference's, the second its twin's.
 struct Arm {
@@ -58,45 +34,6 @@ struct Arm {
     clock: (Duration, Duration),
 }
 
-/// What was collected of one bench.
-struct Collected {
-    entry: Entry,
-    /// For each arm, for each round.
-    rounds: Vec<Vec<Round>>,
-    /// Repetitions of a sample, by runtime.
-    ops: BTreeMap<String, u64>,
-    /// Times it failed, by arm, and why at last.
-    failed: BTreeMap<usize, (u32, String)>,
-    settled: bool,
-}
-
-impl Collected {
-    fn is_outside(&self) -> bool {
-        HOST_BENCHES.iter().any(|(id, ..)| *id == self.entry.id)
-    }
-
-    fn is_life(&self) -> bool {
-        self.is_outside() && self.entry.id != host::MEMORY
-    }
-
-    fn fail(&mut self, arm: usize, why: String) {
-        let failed = self.failed.entry(arm).or_default();
-        *failed = (failed.0 + 1, why);
-    }
-
-    fn given_up(&self, arm: usize) -> bool {
-        self.failed.get(&arm).is_some_and(|(n, _)| *n >= MOST_FAILURES)
-    }
-
-    /// Whether every comparison is as narrow as asked for.
-    fn is_narrow(&self, precision: f64) -> bool {
-        (1..self.rounds.len()).filter(|arm| !self.given_up(*arm)).all(|arm| {
-            compare(&self.rounds[0], &self.rounds[arm], self.entry.id)
-                .is_some_and(|c| c.rounds >= LEAST_ROUNDS + 2 && c.ratio.precision() <= precision)
-        })
-    }
-}
-
 /// The rounds under way.
 struct Work<'a> {
     cx: &'a Cx,
@@ -105,11 +42,14 @@ struct Work<'a> {
     until: Instant,
     /// Before the figures count: caches are filled, and the number of repetitions is found.
     warm: bool,
+    /// What is served to tools.
+    served: &'a Served,
 }
 
 pub(super) async fn all(
     cx: &Cx,
     settings: &Settings,
+    served: &Served,
     mut reference: Subject,
     mut candidates: Vec<Subject>,
 ) -> Result<Measured, Error> {
@@ -120,14 +60,7 @@ pub(super) async fn all(
         let (runtime, out) = (subject.name.clone(), subject.unusable.clone());
         arms.push(Arm { runtime, address: place()?, agent: None, out, clock: (Duration::ZERO, Duration::ZERO) });
     }
-    let collected = |entry: Entry| Collected {
-        entry,
-        rounds: vec![Vec::new(); arms.len()],
-        ops: BTreeMap::new(),
-        failed: BTreeMap::new(),
-        settled: false,
-    };
-    let benches: Vec<Collected> = Entry::chosen(settings).into_iter().map(collected).collect();
+    let benches: Vec<Collected> = Entry::chosen(settings).into_iter().map(|e| Collected::new(e, arms.len())).collect();
     let progress = Progress::new(benches.len());
     progress.say(&format!(
         "{} benches, {} sandboxes in each round, {} s at most",
@@ -136,7 +69,7 @@ pub(super) async fn all(
         settings.budget.as_secs()
     ));
     let begun = Instant::now();
-    let mut work = Work { cx, arms, benches, until: begun + settings.budget, warm: true };
+    let mut work = Work { cx, arms, benches, until: begun + settings.budget, warm: true, served };
     let mut round = 0;
     loop {
         let beginning = Instant::now();
@@ -175,24 +108,6 @@ pub(super) async fn all(
     Ok((reference, candidates, benches))
 }
 
-fn figures(bench: Collected, names: &[String]) -> Figures {
-    let mut arms = bench.rounds.into_iter();
-    let missing = bench.failed.into_iter().map(|(arm, (times, why))| {
-        let name = if arm == 1 { format!("{} (twin)", names[arm]) } else { names[arm].clone() };
-        (name, if times == 1 { why } else { format!("{why} ({times} times)") })
-    });
-    Figures {
-        id: bench.entry.id.to_owned(),
-        title: bench.entry.title.to_owned(),
-        how: bench.entry.how.to_owned(),
-        unit: if bench.entry.id == host::MEMORY { "bytes" } else { "ns" },
-        reference: arms.next().unwrap_or_default(),
-        twin: arms.next().unwrap_or_default(),
-        missing: missing.collect(),
-        candidates: arms.collect(),
-    }
-}
-
 impl Work<'_> {
     fn is_over(&self) -> bool {
         !self.warm && Instant::now() >= self.until
@@ -211,29 +126,47 @@ impl Work<'_> {
         if self.benches.iter().any(|b| b.is_life() && !b.settled) {
             self.lives(&there, &back).await?;
         }
-        if self.benches.iter().any(|b| !b.is_life() && !b.settled) {
-            for arm in &there {
-                self.start(*arm).await?;
-            }
+        if self.benches.iter().any(|b| !b.is_life() && !b.entry.tool && !b.settled) {
+            self.start(&there, false).await?;
             self.memory().await;
-            for bench in 0..self.benches.len() {
-                if !self.benches[bench].is_outside() && !self.benches[bench].settled && !self.is_over() {
+            for bench in self.due(false) {
+                if !self.is_over() {
                     self.visits(bench, &there, &back).await;
                 }
             }
-            for arm in &mut self.arms {
-                if let Some(agent) = arm.agent.take() {
-                    agent.stop().await;
+            self.stop().await;
+        }
+        if !self.due(true).is_empty() && !self.is_over() {
+            let order = if round % 2 == 1 { &back } else { &there };
+            self.start(order, true).await?;
+            for bench in self.due(true) {
+                if !self.is_over() {
+                    self.visits(bench, order, &[]).await;
                 }
             }
+            self.stop().await;
         }
         Ok(())
     }
 
+    /// Benches that run in sandboxes and are not through.
+    fn due(&self, tools: bool) -> Vec<usize> {
+        let due = |b: &Collected| !b.is_outside() && !b.settled && b.entry.tool == tools;
+        (0..self.benches.len()).filter(|n| due(&self.benches[*n])).collect()
+    }
+
+    async fn stop(&mut self) {
+        for arm in &mut self.arms {
+            if let Some(agent) = arm.agent.take() {
+                agent.stop().await;
+            }
+        }
+    }
+
     /// Lives of containers that are measured from outside.
     async fn lives(&mut self, there: &[usize], back: &[usize]) -> Result<(), Error> {
-        let mut rounds: Vec<Vec<Round>> = vec![vec![Round::new(); 5]; self.arms.len()];
-        let ids: Vec<&str> = HOST_BENCHES.iter().map(|(id, ..)| *id).take(5).collect();
+        let mut rounds: Vec<Vec<Round>> = vec![vec![Round::new(); host::LIFE]; self.arms.len()];
+        let ids: Vec<&str> = HOST_BENCHES.iter().map(|(id, ..)| *id).take(host::LIFE).collect();
         for arm in there.iter().chain(back) {
             if self.is_over() || self.arms[*arm].out.is_some() {
                 continue;
@@ -256,29 +189,44 @@ impl Work<'_> {
         for bench in self.benches.iter_mut().filter(|b| !b.settled) {
             let Some(part) = ids.iter().position(|id| *id == bench.entry.id) else { continue };
             for (arm, collected) in bench.rounds.iter_mut().enumerate() {
-                collected.push(whole(std::mem::take(&mut rounds[arm][part])));
+                // Of a life all parts are there, or none; two lives make a round.
+                let lives = std::mem::take(&mut rounds[arm][part]);
+                collected.push(if lives.len() == 2 { lives } else { Round::new() });
             }
         }
         Ok(())
     }
 
-    /// This round's sandbox of an arm: AWF's agent, in the lab.
-    async fn start(&mut self, nth: usize) -> Result<(), Error> {
-        let arm = &mut self.arms[nth];
-        let spec = Spec {
-            net: Net::Lab(arm.address),
-            workspace: true,
-            seccomp: Seccomp::Awf,
-            extra: crate::extra::Extra::bench(),
-            ..Spec::awf("bench")
-        };
-        arm.agent = Agent::start(self.cx, &arm.runtime, "bench", "agent", spec, None).await;
-        if arm.agent.is_none() && self.warm {
-            let why = format!("{} does not start as AWF's agent: {}", arm.runtime, last_problem(self.cx, &arm.runtime));
-            if nth < 2 {
-                return Err(Error::Engine { what: "measure anything".to_owned(), why });
+    /// This round's sandbox of each arm: AWF's agent, in the lab; for tools with the toolbox.
+    async fn start(&mut self, order: &[usize], tools: bool) -> Result<(), Error> {
+        for nth in order {
+            let arm = &mut self.arms[*nth];
+            if arm.out.is_some() {
+                continue;
             }
-            arm.out = Some(why);
+            let mut spec = Spec {
+                net: Net::Lab(arm.address),
+                workspace: true,
+                seccomp: Seccomp::Awf,
+                extra: crate::extra::Extra::bench(),
+                ..Spec::awf("bench")
+            };
+            if tools {
+                spec.toolbox = Toolbox::Host;
+                // As AWF has them: read-only, but for the one file that everybody writes to.
+                for path in ["/sys", "/dev", "/dev/null"] {
+                    spec.extra.binds.push((path, format!("/host{path}")));
+                }
+            }
+            arm.agent = Agent::start(self.cx, &arm.runtime, "bench", "agent", spec, None).await;
+            if arm.agent.is_none() && self.warm {
+                let problem = last_problem(self.cx, &arm.runtime);
+                let why = format!("{} does not start as AWF's agent: {problem}", arm.runtime);
+                if *nth < 2 {
+                    return Err(Error::Engine { what: "measure anything".to_owned(), why });
+                }
+                arm.out = Some(why);
+            }
         }
         Ok(())
     }
@@ -315,8 +263,9 @@ impl Work<'_> {
             }
         }
         if !self.warm {
-            let collected = self.benches[bench].rounds.iter_mut().zip(rounds);
-            collected.for_each(|(c, round)| c.push(whole(round)));
+            let bench = &mut self.benches[bench];
+            let rounds: Vec<Round> = rounds.into_iter().map(|r| bench.whole(r)).collect();
+            bench.rounds.iter_mut().zip(rounds).for_each(|(c, round)| c.push(round));
         }
     }
 
@@ -326,13 +275,20 @@ impl Work<'_> {
             return None;
         }
         let agent = arm.agent.as_mut()?;
-        let known = bench.ops.get(&arm.runtime).copied();
+        // From the warm round on the same number for all, the smallest: what one operation costs may depend on how many
+        // are done at a stretch, and a difference of the calibration would look like one of the runtimes.
+        let known = if self.warm { bench.ops.get(&arm.runtime).copied() } else { bench.ops.values().copied().min() };
         let mut more =
             json!({"bench": bench.entry.id, "samples": if self.warm { 1 } else { SAMPLES }, "target_us": TARGET});
         if let Some(ops) = known {
             more["ops"] = ops.into();
         }
-        let request = Ask { deadline_ms: DEADLINE_MS, ..ask("bench", "", &params(self.cx, arm.address), more) };
+        if bench.entry.tool {
+            more["head"] = self.served.head.as_str().into();
+            more["packages"] = self.served.packages.into();
+        }
+        let deadline_ms = if bench.entry.tool { TOOL_DEADLINE_MS } else { DEADLINE_MS };
+        let request = Ask { deadline_ms, ..ask("bench", "", &params(self.cx, arm.address), more) };
         match agent.figure(request).await {
             Ok(figure) => {
                 bench.ops.entry(arm.runtime.clone()).or_insert(figure.ops);
@@ -353,11 +309,6 @@ impl Work<'_> {
     }
 }
 
-/// A round counts if neither of its visits is missing: one there without the one back is no A B B A.
-fn whole(round: Round) -> Round {
-    if round.len() == 2 { round } else { Round::new() }
-}
-
 fn params(cx: &Cx, address: Ipv4Addr) -> Map<String, Value> {
     let mut params = cx.params(Some(address));
     params.insert("proxy".into(), Value::from(cx.proxy_target()));
@@ -374,10 +325,10 @@ fn last_problem(cx: &Cx, runtime: &str) -> String {
     found.unwrap_or_default()
 }
 
-/// A bench that failed this often under a runtime is left alone there.
-const MOST_FAILURES: u32 = 3;
 /// Samples of a visit.
 const SAMPLES: u64 = 5;
 /// Microseconds of a sample.
 const TARGET: u64 = 4000;
 const DEADLINE_MS: u64 = 20_000;
+/// With what comes before and after it.
+const TOOL_DEADLINE_MS: u64 = 300_000;

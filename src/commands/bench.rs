@@ -2,7 +2,7 @@
 
 use std::{fs, io::IsTerminal, path::Path};
 
-use awf_probe_reports::bench::{BenchV1, FindingV1, document, json, markdown, table};
+use awf_probe_reports::bench::{BenchV1, FindingV1, document, html, json, markdown, table};
 
 use super::{Data, no_format, print};
 use crate::{
@@ -20,8 +20,9 @@ pub async fn run(args: BenchArgs) -> Result<Exit, Error> {
     let render: fn(&BenchV1) -> Result<String, Error> = match args.format.as_str() {
         "text" => |d| Ok(table(d, super::width(std::io::stdout().is_terminal()))),
         "markdown" => |d| Ok(markdown(d)),
+        "html" => |d| Ok(html(d)),
         "json" => |d| json(d).map_err(|e| Error::Bug(e.to_string())),
-        other => return Err(no_format(other, "bench", "text, markdown or json")),
+        other => return Err(no_format(other, "bench", "text, markdown, html or json")),
     };
     let filter = Filter::new(&args.only, &args.skip)?;
     let full = args.suite == Suite::Full;
@@ -30,6 +31,7 @@ pub async fn run(args: BenchArgs) -> Result<Exit, Error> {
         candidates: vec![],
         full,
         filter,
+        toolbox_image: args.toolbox_image.clone(),
         budget: args.budget.unwrap_or(if full { FULL } else { QUICK }),
         precision: f64::from(args.precision) / 100.0,
     };
@@ -61,7 +63,8 @@ pub async fn run(args: BenchArgs) -> Result<Exit, Error> {
     if let Some(dir) = &args.out {
         write(&dir.join("bench.json"), &json(&measured).map_err(|e| Error::Bug(e.to_string()))?)?;
         write(&dir.join("bench.md"), &markdown(&measured))?;
-        note(&format!("bench.json and bench.md are in {}", dir.display()));
+        write(&dir.join("bench.html"), &html(&measured))?;
+        note(&format!("bench.json, bench.md and bench.html are in {}", dir.display()));
     }
     print(&render(&measured)?)?;
     Ok(exit(&measured))
@@ -81,4 +84,4 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 const QUICK: std::time::Duration = std::time::Duration::from_secs(180);
-const FULL: std::time::Duration = std::time::Duration::from_secs(900);
+const FULL: std::time::Duration = std::time::Duration::from_secs(2700);

@@ -599,11 +599,22 @@ impl Lab {
         Ok(proxy)
     }
 
-    /// Has the witness answer these paths with this content.
+    /// Has the witness answer these paths with this content, each of which is given once.
     pub async fn serve(&self, files: Vec<(String, Vec<u8>)>) -> Result<(), Error> {
-        let hex = |bytes: Vec<u8>| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-        let files = files.into_iter().map(|(path, bytes)| (path, hex(bytes))).collect();
-        self.witness.ask(Ask::Serve { files }).await.map(drop)
+        // A line of the role's input has an end: many small files go together, a large one in pieces.
+        let (mut batch, mut held) = (Vec::new(), 0);
+        for (path, bytes) in &files {
+            let pieces: Vec<&[u8]> = if bytes.is_empty() { vec![&[]] } else { bytes.chunks(PIECE).collect() };
+            for piece in pieces {
+                if held + piece.len() > PIECE {
+                    self.witness.ask(Ask::Serve { files: std::mem::take(&mut batch) }).await?;
+                    held = 0;
+                }
+                held += piece.len() + path.len();
+                batch.push((path.clone(), hex(piece)));
+            }
+        }
+        self.witness.ask(Ask::Serve { files: batch }).await.map(drop)
     }
 
     /// Waits until whatever was sent before now has been seen, or is not coming: markers through the witness's
@@ -648,6 +659,14 @@ impl Lab {
             .await
             .map_err(|_| "the witness did not see the markers: it is deaf, or its link is cut".to_owned())
     }
+}
+
+/// Most bytes of content in one request; hexadecimal, with paths and punctuation, it stays below a role's longest line.
+const PIECE: usize = 256 * 1024;
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|d| char::from(DIGITS[usize::from(d)])).collect()
 }
 
 /// After the markers. Late arrivals still count: verdicts are made from the whole journal.

@@ -45,6 +45,7 @@ pub(super) enum Act {
 
 impl Act {
     /// Whether it writes.
+    #[cfg(feature = "slow-writes")]
     pub(super) fn writes(self) -> bool {
         match self {
             Self::Write | Self::WriteLarge | Self::Fsync => true,

@@ -7,7 +7,7 @@ use awf_probe_matrix::{
 use unicode_width::UnicodeWidthStr;
 
 use super::{HOSTILE, golden};
-use crate::bench::{FindingV1, costs, document, json, markdown, read, schema, table};
+use crate::bench::{FindingV1, costs, document, html, json, markdown, read, schema, table};
 
 /// Twelve rounds of two visits around this cost.
 fn rounds(cost: f64) -> Vec<Round> {
@@ -148,4 +148,45 @@ fn without_candidates_the_reference_stands_beside_itself() {
     alone.benches.iter_mut().for_each(|b| b.candidates.clear());
     let d = document(&alone);
     assert!(table(&d, 120).contains("runc against itself") && markdown(&d).contains("`runc` against itself"));
+}
+
+#[test]
+fn the_page_shows_every_distribution_and_holds_no_markup_of_others() {
+    let mut measured = bench();
+    measured.candidates[0].name = HOSTILE.to_owned();
+    let page = html(&document(&measured));
+    // Reference, twin and candidate of four benches, a row of ratios each, and the axes.
+    assert_eq!(page.matches("class=\"median\"").count(), 12);
+    assert_eq!(page.matches("class=\"noise\"").count(), 4);
+    assert!(page.matches("class=\"often\"").count() >= 12 * 5, "silhouettes have several bars");
+    assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+    // What opens a tag is the page's own; no script, nothing that is fetched, no style that the policy would refuse.
+    for tag in ["<script", "<img", "url(", " style=\""] {
+        assert!(!page.contains(tag), "{tag}");
+    }
+    let tags: std::collections::BTreeSet<&str> = page
+        .split('<')
+        .skip(1)
+        .filter_map(|t| t.split([' ', '>', '\n']).next())
+        .map(|t| t.trim_start_matches('/'))
+        .collect();
+    let known = [
+        "!doctype", "b", "body", "circle", "code", "dd", "dl", "div", "dt", "g", "h1", "h2", "h3", "head", "header",
+        "html", "i", "li", "line", "main", "meta", "p", "rect", "section", "small", "span", "style", "svg", "text",
+        "title", "ul",
+    ];
+    assert!(tags.iter().all(|t| known.contains(t)), "{tags:?}");
+}
+
+#[test]
+fn few_samples_are_dots_and_missing_ones_are_said() {
+    let mut measured = bench();
+    let one: Vec<Round> = (0..10).map(|r| vec![vec![2e9 + f64::from(r) * 1e7]]).collect();
+    measured.benches.truncate(1);
+    measured.benches[0].reference = one.clone();
+    measured.benches[0].twin = one;
+    measured.benches[0].candidates = vec![vec![]];
+    let page = html(&document(&measured));
+    assert_eq!(page.matches("class=\"dot\"").count(), 20);
+    assert!(page.contains("no figures") && page.contains("untold"), "{page}");
 }

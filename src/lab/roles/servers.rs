@@ -94,6 +94,8 @@ async fn serve(stream: TcpStream, shared: &Shared) {
     let (Ok(client), Ok(server)) = (stream.peer_addr(), stream.local_addr()) else {
         return;
     };
+    // Whoever keeps a connection must not wait for the acknowledgement of what went before. Without it, it is slower.
+    let _ = stream.set_nodelay(true);
     let peer = Peer { client, server, sni: None, content: Some(Arc::clone(&shared.content)) };
     if server.port() == 53 {
         return dns::serve_tcp(stream, &shared.zone, &shared.out, IDLE).await;

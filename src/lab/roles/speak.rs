@@ -39,16 +39,53 @@ pub(super) async fn speak<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, peer
             },
         }
     };
-    if opening && let Some((head, rest)) = read_head(&mut stream, &mut buffer, HEAD, IDLE).await {
+    let mut served = false;
+    while opening && let Some((head, rest)) = read_head(&mut stream, &mut buffer, HEAD, IDLE).await {
         match Head::parse(&head) {
+            // As a registry does: whoever was given content may ask for more on the same connection.
+            Some(head) if give(&mut stream, &head, peer, out).await => (buffer, served) = (rest, true),
             Some(head) => return answer(stream, &head, rest.len(), peer, out).await,
-            None => buffer = [head, rest].concat(),
+            None => {
+                buffer = [head, rest].concat();
+                break;
+            }
         }
+    }
+    if served {
+        return finish(stream, b"").await;
     }
     echo(stream, buffer).await;
 }
 
-async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, head: &Head, have: usize, peer: &Peer, out: &Out) {
+/// Answers a GET of content, if it is one whose sender keeps the connection. `false`: it is for others to answer.
+async fn give<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, head: &Head, peer: &Peer, out: &Out) -> bool {
+    let closes = head.header("connection").is_some_and(|c| c.to_ascii_lowercase().contains("close"));
+    if closes || head.method != "GET" || head.body_length() != Ok(0) {
+        return false;
+    }
+    let Some(bytes) = content(head, peer) else { return false };
+    tell(head, peer, out);
+    let text = format!(
+        "HTTP/1.1 200 OK\r\nServer: awf-witness\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\nConnection: keep-alive\r\n\r\n",
+        bytes.len()
+    );
+    // Where it cannot be sent the next read finds the end.
+    let _ = timeout(IDLE, async {
+        // At once: a head that travels alone lets the rest wait for its acknowledgement, 40 ms each time.
+        stream.write_all(&[text.as_bytes(), &bytes].concat()).await?;
+        stream.flush().await
+    })
+    .await;
+    true
+}
+
+/// What is served under a request's path.
+fn content(head: &Head, peer: &Peer) -> Option<Arc<[u8]>> {
+    let path = head.target.split('?').next().unwrap_or_default();
+    peer.content.as_ref().and_then(|c| c.read().ok()?.get(path).cloned())
+}
+
+fn tell(head: &Head, peer: &Peer, out: &Out) {
     out.event(&Say::Http {
         client: peer.client.ip().to_canonical(),
         client_port: peer.client.port(),
@@ -58,6 +95,10 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, head: &Head, h
         host: head.header("host").unwrap_or_default().to_owned(),
         path: head.target.clone(),
     });
+}
+
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, head: &Head, have: usize, peer: &Peer, out: &Out) {
+    tell(head, peer, out);
     // A body left unread would turn the close into a reset, which may overtake the answer.
     let body = head.body_length().unwrap_or(0).min(1 << 20).saturating_sub(have as u64);
     let _ = timeout(IDLE, tokio::io::copy(&mut (&mut stream).take(body), &mut tokio::io::sink())).await;
@@ -69,8 +110,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, head: &Head, h
         return finish(stream, reply.as_bytes()).await;
     }
     let path = head.target.split('?').next().unwrap_or_default();
-    let found = peer.content.as_ref().and_then(|c| c.read().ok()?.get(path).cloned());
-    if let Some(bytes) = found.filter(|_| head.method == "GET") {
+    if let Some(bytes) = content(head, peer).filter(|_| head.method == "GET") {
         let head = format!(
             "HTTP/1.1 200 OK\r\nServer: awf-witness\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             bytes.len()

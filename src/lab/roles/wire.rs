@@ -219,7 +219,8 @@ pub enum Ask {
         /// The port.
         port: u16,
     },
-    /// Witness. Answer these paths of any host with this content, from now on.
+    /// Witness. Answer these paths of any host with this content, from now on. A path that has content already is
+    /// continued: a large file comes in pieces.
     Serve {
         /// Path, and content in hexadecimal.
         files: Vec<(String, String)>,

@@ -96,7 +96,9 @@ impl Role for Witness {
             Ask::Serve { files } => {
                 let mut content = self.content.write().map_err(|_| anyhow::anyhow!("the content is lost"))?;
                 for (path, hex) in files {
-                    content.insert(path, bytes(&hex)?.into());
+                    let more = bytes(&hex)?;
+                    let whole = content.get(&path).map(|before| [before, more.as_slice()].concat());
+                    content.insert(path, whole.unwrap_or(more).into());
                 }
                 Ok(Answer::Ok)
             }

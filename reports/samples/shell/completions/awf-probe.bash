@@ -195,7 +195,7 @@ _awf__probe() {
             return 0
             ;;
         awf__subcmd__probe__subcmd__bench)
-            opts="-h -V --runtime --reference --suite --only --skip --budget --precision --format --out --help --version"
+            opts="-h -V --runtime --reference --suite --only --skip --budget --precision --toolbox-image --format --out --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -226,6 +226,10 @@ _awf__probe() {
                     return 0
                     ;;
                 --precision)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --toolbox-image)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -107,10 +107,11 @@ complete -c awf-probe -n "__fish_awf_probe_using_subcommand bench" -l suite -d '
 full\t'All of them'"
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand bench" -l only -d 'Only benches whose id matches; may be repeated' -r
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand bench" -l skip -d 'Without benches whose id matches; may be repeated' -r
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand bench" -l budget -d 'How long the rounds may take. Default: 3m for the quick suite, 15m for the full one' -r
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand bench" -l budget -d 'How long the rounds may take. Default: 3m for the quick suite, 45m for the full one' -r
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand bench" -l precision -d 'A bench is through when half its interval is no more than this many percent of the ratio' -r
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand bench" -l format -d 'text, markdown or json' -r
-complete -c awf-probe -n "__fish_awf_probe_using_subcommand bench" -l out -d 'Write bench.json and bench.md there' -r -F
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand bench" -l toolbox-image -d 'Take git, npm, curl, the compiler and squid from this image instead of from the host. The image must be on the engine already: nothing is pulled' -r
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand bench" -l format -d 'text, markdown, html or json' -r
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand bench" -l out -d 'Write bench.json, bench.md and bench.html there' -r -F
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand bench" -s V -l version -d 'Print version'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand rehearse" -l selection -d 'A selection.json, as `select --format json` prints it' -r -F

@@ -134,10 +134,11 @@ _arguments "${_arguments_options[@]}" : \
 full\:"All of them"))' \
 '*--only=[Only benches whose id matches; may be repeated]:GLOB:_default' \
 '*--skip=[Without benches whose id matches; may be repeated]:GLOB:_default' \
-'--budget=[How long the rounds may take. Default\: 3m for the quick suite, 15m for the full one]:DURATION:_default' \
+'--budget=[How long the rounds may take. Default\: 3m for the quick suite, 45m for the full one]:DURATION:_default' \
 '--precision=[A bench is through when half its interval is no more than this many percent of the ratio]:PERCENT:_default' \
-'--format=[text, markdown or json]:FORMAT:_default' \
-'--out=[Write bench.json and bench.md there]:DIR:_files' \
+'--toolbox-image=[Take git, npm, curl, the compiler and squid from this image instead of from the host. The image must be on the engine already\: nothing is pulled]:REF:_default' \
+'--format=[text, markdown, html or json]:FORMAT:_default' \
+'--out=[Write bench.json, bench.md and bench.html there]:DIR:_files' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 '-V[Print version]' \
