@@ -283,7 +283,9 @@ impl Bench<'_> {
     /// The controls of what the host is asked, in the plain sandbox.
     async fn controls(&self, talk: &Talk, pid: i32) {
         let absent = format!("awfp{}", crate::random_hex(5));
-        for (name, comm) in [("comm.absent", absent), ("comm.helper", "awf-probe".to_owned())] {
+        // Whatever the executable is called here: the helper is the same one.
+        let own = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+        for (name, comm) in [("comm.absent", absent), ("comm.helper", own.trim().to_owned())] {
             let outcome = match self.helper.ask(LabAsk::FindComm { comm }).await {
                 Ok(Answer::Tasks { pids }) => Outcome::value(pids.len()),
                 Ok(other) => Outcome::broken(format!("{other:?}")),
