@@ -164,24 +164,26 @@ fn some(parts: &[Part]) -> impl Strategy<Value = Vec<Part>> + use<> {
 #[test]
 fn taking_parts_of_a_real_run_away_never_makes_a_pass() {
     let data = data();
-    let mut lost = 0;
+    let (mut lost, mut all) = (0, 0);
     for name in GOLDEN {
         let whole = events(name);
         let before = matrix(&whole, &data);
         let parts: BTreeSet<Part> = whole.iter().flat_map(Part::of).collect();
         let parts: Vec<Part> = parts.into_iter().collect();
-        let fewer = std::cell::Cell::new(0);
+        let (fewer, cases) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
         let tried = runner(24).run(&some(&parts), |gone| {
             let after = matrix(&without(&whole, &gone.into_iter().collect()), &data);
             fewer.set(fewer.get() + usize::from(passes(&after) < passes(&before)));
+            cases.set(cases.get() + 1);
             let wrong = better(&data, &before, &after);
             prop_assert!(wrong.is_empty(), "{wrong:#?}");
             Ok(())
         });
         tried.unwrap_or_else(|e| panic!("{name}: {e}"));
         lost += fewer.get();
+        all += cases.get();
     }
-    assert!(lost > 40, "hardly any removal was noticed: {lost}");
+    assert!(lost * 2 > all, "hardly any removal was noticed: {lost} of {all}");
 }
 
 /// Each kind of part as a whole, by itself: every ledger, every mark, each scenario.
@@ -241,7 +243,7 @@ fn taking_away_never_makes_a_pass_whatever_was_observed() {
         let parts: BTreeSet<Part> = whole.iter().flat_map(Part::of).collect();
         let parts: Vec<Part> = parts.into_iter().collect();
         let made_up = prop::collection::vec((any::<Index>(), any::<u8>()), 1..400);
-        let seen = std::cell::RefCell::new((BTreeSet::new(), 0));
+        let seen = std::cell::RefCell::new((BTreeSet::new(), 0, 0));
         let tried =
             runner(24).run(&(made_up, some(&parts), any::<bool>()), |(made_up, mut gone, controls)| {
                 let outcomes: BTreeMap<&(String, String, String), Outcome> =
@@ -264,12 +266,9 @@ fn taking_away_never_makes_a_pass_whatever_was_observed() {
                 Ok(())
             });
         tried.unwrap_or_else(|e| panic!("{name}: {e}"));
-        let (passed, lost) = seen.into_inner();
-        assert!(
-            passed.len() > 250 && lost > 15,
-            "{name}: {} capabilities passed, {lost} removals noticed",
-            passed.len()
-        );
+        let (passed, lost, all) = seen.into_inner();
+        assert!(passed.len() > 250, "{name}: only {} capabilities passed", passed.len());
+        assert!(lost * 2 > all, "{name}: hardly any removal was noticed: {lost} of {all}");
     }
 }
 

@@ -34,7 +34,6 @@ impl<'a> View<'a> {
                 out.push(Reason { runtime: clean(&row.name), cells: Vec::new(), verdict: None, text });
                 continue;
             }
-            let own = out.len();
             let mut seen: HashMap<(Verdict, String), usize> = HashMap::new();
             for cell in cells.iter().filter(|c| c.runtime == row.name) {
                 let at = *seen.entry((cell.verdict, self.group(cell))).or_insert_with(|| {
@@ -49,8 +48,6 @@ impl<'a> View<'a> {
                 });
                 out[at].cells.push(clean(&cell.name()));
             }
-            // What to look at first, what is out of the question last.
-            out[own..].sort_by_key(|r| r.verdict.is_some_and(|v| !is_bad(v)));
         }
         out
     }
@@ -66,8 +63,7 @@ impl<'a> View<'a> {
             return cell.reason.clone();
         }
         if cell.verdict == Verdict::NotApplicable {
-            // What follows the colon is this attempt's own errno.
-            return format!("{family} {}", cell.reason.split(':').next().unwrap_or_default());
+            return cell.id.clone();
         }
         if family == "netns" {
             return format!("netns {:?}", cell.model);
