@@ -34,6 +34,7 @@ impl<'a> View<'a> {
                 out.push(Reason { runtime: clean(&row.name), cells: Vec::new(), verdict: None, text });
                 continue;
             }
+            let own = out.len();
             let mut seen: HashMap<(Verdict, String), usize> = HashMap::new();
             for cell in cells.iter().filter(|c| c.runtime == row.name) {
                 let at = *seen.entry((cell.verdict, self.group(cell))).or_insert_with(|| {
@@ -48,6 +49,8 @@ impl<'a> View<'a> {
                 });
                 out[at].cells.push(clean(&cell.name()));
             }
+            // What to look at first, what is out of the question last.
+            out[own..].sort_by_key(|r| r.verdict.is_some_and(|v| !is_bad(v)));
         }
         out
     }
@@ -59,11 +62,12 @@ impl<'a> View<'a> {
             return cell.reason.clone();
         }
         let family = cell.id.split('.').next().unwrap_or_default();
-        if !["netfilter", "netns", "egress"].contains(&family) {
+        if !["netfilter", "netns", "egress", "guard"].contains(&family) {
             return cell.reason.clone();
         }
         if cell.verdict == Verdict::NotApplicable {
-            return cell.id.clone();
+            // What follows the colon is this attempt's own errno.
+            return format!("{family} {}", cell.reason.split(':').next().unwrap_or_default());
         }
         if family == "netns" {
             return format!("netns {:?}", cell.model);
