@@ -833,7 +833,7 @@ _awf__probe() {
             return 0
             ;;
         awf__subcmd__probe__subcmd__run)
-            opts="-h -V --runtime --all --engine --describe --allow-disruptive --only --skip --out --jobs --deadline --proxy --toolbox-image --seccomp-profile --repeat --dry-run --timings --report-only --baseline --format --full --only-bad --help --version"
+            opts="-h -V --runtime --all --engine --describe --allow-disruptive --only --skip --out --jobs --deadline --proxy --toolbox-image --image --seccomp-profile --repeat --dry-run --timings --report-only --baseline --format --full --only-bad --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -876,6 +876,10 @@ _awf__probe() {
                     return 0
                     ;;
                 --toolbox-image)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --image)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

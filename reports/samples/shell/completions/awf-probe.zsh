@@ -41,6 +41,7 @@ _arguments "${_arguments_options[@]}" : \
 '--proxy=[Which proxy enforces the domain list\: squid (what AWF runs; the built-in one where the toolbox has none) or builtin]:PROXY:((squid\:"Squid from the toolbox, or the built-in one where there is none"
 builtin\:"The built-in one"))' \
 '--toolbox-image=[Take iptables, squid, capsh and the other tools from this image instead of from the host. The image must be on the engine already\: nothing is pulled]:REF:_default' \
+'--image=[Start this image, too, and tell whether it runs unmodified\: its entrypoint, user, working directory, environment and digest (image.given.*, skipped without it). It must be on the engine already\: nothing is pulled]:REF:_default' \
 '--seccomp-profile=[Try every system call this seccomp profile names, in the Docker Engine'\''s format, and tell whether it is allowed or refused as declared. Without it the profile of AWF'\''s size that is built in takes its place]:FILE:_files' \
 '--repeat=[Measure so often, one time after the other. A cell that is not the same each time is inconclusive, with what it came out as and how often; each repetition has its own folder below DIR]:N:_default' \
 '--baseline=[Compare with an earlier run (its folder, report.json or journal.jsonl), and exit 1 only on what is worse]:PATH:_files' \
