@@ -113,7 +113,10 @@ fn the_page_works_in_a_browser() {
     tab.settle();
     let name = &matrix.runtimes[0].name;
     let blocked = matrix.cells.iter().filter(|c| {
-        c.runtime == *name && c.model.as_deref() == Some("netns-init") && c.backend.as_deref() == Some("legacy")
+        c.id.starts_with("egress.")
+            && c.runtime == *name
+            && c.model.as_deref() == Some("netns-init")
+            && c.backend.as_deref() == Some("legacy")
     });
     let blocked = blocked.filter(|c| c.result.is_some_and(|r| r.word() == "blocked")).count();
     assert!(blocked > 0);

@@ -154,6 +154,11 @@ fn every_fact_a_condition_names_is_reported() {
             // the same probe reports them in the sandbox that has NET_RAW.
             let uncounted = scenario == "netfilter-noraw" && fact.ends_with(".counter");
             let found = report(if uncounted { "netfilter" } else { scenario });
+            // The host of the golden runs has no AppArmor, and then neither sandbox is started.
+            let absent = reported.contains_key(&("apparmor".to_owned(), "host".to_owned(), "apparmor".to_owned()));
+            if found.is_none() && absent && scenario.starts_with("apparmor") {
+                continue;
+            }
             let Some(sent) = found else {
                 panic!(
                     "{}: nothing reports {key} (reports/samples/journals/runc.jsonl): is the name spelled as in \
@@ -225,6 +230,8 @@ fn every_rule_has_its_capabilities() {
             "ip6.nat",
         ];
         expected.extend(local.map(|name| format!("netfilter.{name}.{backend}")));
+        // Measured by `unprivileged`, in a sandbox without the capability.
+        expected.insert(format!("netfilter.needs-net-admin.{backend}"));
     }
     let family = data.catalogue.capabilities.iter().filter(|c| c.family == "netfilter");
     let there: BTreeSet<String> = family.map(|c| c.id.clone()).collect();

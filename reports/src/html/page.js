@@ -180,8 +180,8 @@ function flows() {
 }
 function only(name, result) {
   reset();
-  F.model = name; F.result = result; F.runtime = Number($("flow-runtime").value);
-  $("model").value = F.model; $("result").value = F.result; $("runtime").value = F.runtime;
+  F.family = "egress"; F.model = name; F.result = result; F.runtime = Number($("flow-runtime").value);
+  $("family").value = F.family; $("model").value = F.model; $("result").value = F.result; $("runtime").value = F.runtime;
   for (const g of ordered) g.open = g.egress && g.stage === name;
   draw();
   $("matrix").scrollIntoView();

@@ -23,7 +23,8 @@ pub(crate) fn judge(record: &Record, capability: &Capability, planned: &PlannedC
     let Some(model) = models.iter().find(|m| m.id == id) else {
         return inconclusive("this catalogue does not know the model", vec![]);
     };
-    let moot = |why: &str| cell_of(planned, None, Ending::new(Result_::NotApplicable, why, vec![]));
+    let of_model = Sighting { source: "model".to_owned(), saw: format!("{id}: {}", model.title), journal_line: None };
+    let moot = |why: &str| cell_of(planned, None, Ending::new(Result_::NotApplicable, why, vec![of_model.clone()]));
     if failure == Failure::InitHalfway && planned.backend.is_none() {
         return moot("the model has no rules in the agent's namespace");
     }
