@@ -64,7 +64,8 @@ fn the_pages_of_the_runtimes_are_up_to_date() {
         .expect("a folder")
         .map(|e| e.expect("an entry").file_name().into_string().expect("text"))
         .collect();
-    (there.sort(), files.sort());
+    there.sort();
+    files.sort();
     assert_eq!(files, there, "pages of runtimes that no sample is of");
 }
 
