@@ -134,6 +134,8 @@ pub struct Lab {
     /// The witness.
     pub witness: Arc<Role>,
     pub(crate) proxy: Option<Arc<Role>>,
+    /// What made the proxy serve, to be asked again after it was stopped.
+    pub(crate) serving: Option<Ask>,
     sidecar: Option<Arc<Role>>,
     /// TCP port of the host's door, 0 if it could not be opened.
     pub host_port: u16,
@@ -405,6 +407,7 @@ impl Ground {
             helper: Arc::clone(&self.helper),
             witness,
             proxy: None,
+            serving: None,
             sidecar: None,
             host_port,
             abstract_name,
@@ -417,7 +420,8 @@ impl Ground {
             lab.start_sidecar(docker, common, runtime, sink),
             lab.start_proxy(docker, common, runtime, squid, sink)
         );
-        (lab.sidecar, lab.proxy) = (Some(sidecar?), Some(proxy?));
+        let (proxy, serving) = proxy?;
+        (lab.sidecar, lab.proxy, lab.serving) = (Some(sidecar?), Some(proxy), Some(serving));
         if let (Some(Deed::ProxyDies), Some(proxy)) = (deed, &lab.proxy) {
             docker.kill(&proxy.id, "KILL").await.map_err(|no| Error::Lab { why: no.why })?;
         }
@@ -546,7 +550,7 @@ impl Lab {
         runtime: &str,
         squid: bool,
         sink: &Sink,
-    ) -> Result<Arc<Role>, Error> {
+    ) -> Result<(Arc<Role>, Ask), Error> {
         let spec = Spec { net: Net::Lab(self.layout.proxy()), toolbox: Toolbox::Root, ..Spec::plain("proxy") };
         let how = Start {
             runtime,
@@ -596,7 +600,8 @@ impl Lab {
             resolver: self.layout.approved().into(),
             allowed: Some(self.layout.allowed().into()),
         });
-        Ok(proxy)
+        let serving = ask(&engine);
+        Ok((proxy, serving))
     }
 
     /// Has the witness answer these paths with this content, each of which is given once.
@@ -620,16 +625,11 @@ impl Lab {
     /// Waits until whatever was sent before now has been seen, or is not coming: markers through the witness's
     /// link, one per CPU, then a settle time; and nothing may have been lost. The answer is what the journal says.
     pub async fn drain(&self) -> Result<String, String> {
-        self.drain_but(false).await
-    }
-
-    /// The same; where the proxy was ended on purpose, without it.
-    pub async fn drain_but(&self, proxy_ended: bool) -> Result<String, String> {
         let begun = std::time::Instant::now();
         self.listening().await?;
         tokio::time::sleep(pace::scaled(SETTLE)).await;
         let mut roles = vec![("witness", &self.witness), ("tap", &self.helper)];
-        roles.extend(self.proxy.as_ref().filter(|_| !proxy_ended).map(|p| ("proxy", p)));
+        roles.extend(self.proxy.as_ref().map(|p| ("proxy", p)));
         roles.extend(self.sidecar.as_ref().map(|s| ("sidecar", s)));
         for (name, role) in roles {
             match role.ask(Ask::Counters).await {

@@ -1,8 +1,7 @@
 //! An enforcement model whose guard fails, part by part: does it fail closed?
 //!
-//! The init container's script ends in its middle while everything else stands, so that is tried as soon as an agent is
-//! there. Resolver and proxy are the lab's own, which every scenario needs: they fail when nothing else of the run is
-//! under way, for all agents at once, and do not come back.
+//! Resolver and proxy are the lab's own, which every scenario needs: they fail when nothing else of the run is under way,
+//! for all agents of a runtime at once.
 
 use std::sync::{Arc, PoisonError};
 
@@ -17,6 +16,7 @@ use super::{
 use crate::{
     event::Event,
     lab::{GUARDED, Lab, roles::wire::Ask as LabAsk},
+    progress::note,
 };
 
 /// A part of the guard that fails.
@@ -28,7 +28,7 @@ pub enum Failure {
     ResolverSilent,
     /// The proxy's processes are frozen: it accepts connections, and nothing more.
     ProxyHung,
-    /// The proxy is gone.
+    /// The proxy's process is killed: nobody listens at its port.
     ProxyKilled,
 }
 
@@ -162,9 +162,16 @@ async fn one_by_one(cx: &Cx, lab: &Arc<Lab>, waiting: &mut [Waiting]) -> Result<
     all(cx, lab, waiting, Failure::ProxyHung).await;
     cx.docker.unpause(&proxy.id).await.map_err(|no| no.why)?;
     lab.drain().await?;
-    cx.docker.kill(&proxy.id, "KILL").await.map_err(|no| no.why)?;
+    proxy.ask(LabAsk::StopProxy).await.map_err(words)?;
     all(cx, lab, waiting, Failure::ProxyKilled).await;
-    lab.drain_but(true).await
+    let drained = lab.drain().await?;
+    // For the next runtime. One that does not serve again shows there: nothing works before it fails.
+    if let Some(serving) = lab.serving.clone()
+        && let Err(e) = proxy.ask(serving).await
+    {
+        note(&format!("the proxy does not start again: {e}"));
+    }
+    Ok(drained)
 }
 
 async fn all(cx: &Cx, lab: &Arc<Lab>, waiting: &mut [Waiting], failure: Failure) {

@@ -170,7 +170,12 @@ impl Role for Helper {
             }
             Ask::Knock { port } => Ok(Answer::Lines { lines: vec![bridges::knock(port).await?] }),
             Ask::Counters => Ok(counters(self.tap.as_ref(), &self.out)),
-            Ask::Witness { .. } | Ask::Serve { .. } | Ask::Mute { .. } | Ask::Proxy { .. } | Ask::Sidecar { .. } => {
+            Ask::Witness { .. }
+            | Ask::Serve { .. }
+            | Ask::Mute { .. }
+            | Ask::Proxy { .. }
+            | Ask::StopProxy
+            | Ask::Sidecar { .. } => {
                 bail!("not a question for the helper")
             }
         }

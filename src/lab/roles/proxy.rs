@@ -70,6 +70,10 @@ impl Role for Proxy {
     async fn answer(&mut self, ask: Ask) -> Result<Answer> {
         match ask {
             Ask::Proxy { engine, port, allow, resolver } => self.start(&engine, port, Acl::new(&allow), resolver).await,
+            Ask::StopProxy => {
+                self.undo().await?;
+                Ok(Answer::Ok)
+            }
             Ask::Counters => Ok(counters(self.capture.as_ref(), &self.out)),
             _ => bail!("not a question for the proxy"),
         }

@@ -185,6 +185,8 @@ pub enum Ask {
         /// The resolver the proxy uses.
         resolver: IpAddr,
     },
+    /// Proxy. Kill what serves the port; `Proxy` starts it again. The capture goes on.
+    StopProxy,
     /// Sidecar. Take these further addresses, listen on these ports of all of them, and capture what arrives.
     Sidecar {
         /// Addresses beyond those the engine gave it, each on the link that has its subnet.
