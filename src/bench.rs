@@ -147,7 +147,7 @@ async fn stages(
     }
     docker.make_volume(run, &common.volume).await?;
     let (sender, handle) = LabHandle::new();
-    let engine = powers(ground).await?;
+    let engine = powers(&ground.helper()).await?;
     let cx = Cx::new(
         docker.clone(),
         common.clone(),

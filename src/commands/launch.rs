@@ -3,15 +3,14 @@
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use awf_probe_matrix::{
-    Catalogue, Matrix, RunInfo,
+    Catalogue, RunInfo,
     launcher::{self, Launcher},
     select::rfc3339,
 };
 
 use super::{
     Data,
-    run::{common_note, watched},
-    written::Written,
+    run::{powers, watched},
 };
 use crate::{
     cli::RunArgs,
@@ -23,10 +22,7 @@ use crate::{
     event::{Event, JOURNAL},
     fingerprint, inventory,
     journal::Sink,
-    lab::{
-        role::Role,
-        roles::wire::{Answer, Ask},
-    },
+    lab::role::Role,
     plan::{Filter, Job, Plan},
     progress::{Progress, note},
     scenario::{Privilege, millis},
@@ -96,34 +92,8 @@ pub fn plan(data: &Data, runtimes: &[Launcher], filter: &Filter) -> Result<Plan,
     Ok(whole)
 }
 
-/// Measures as often as asked, and writes what was learned after each time.
-pub(super) async fn rounds(
-    runtimes: &[Launcher],
-    plan: &Plan,
-    data: &Data,
-    args: &RunArgs,
-    profile: Option<Arc<str>>,
-) -> Result<(Matrix, Vec<Event>), Error> {
-    let mut written = Written::new(args.out.as_deref(), args.repeat, data);
-    loop {
-        let (dir, n) = written.next()?;
-        let journal = dir.as_ref().map(|d| d.join("journal.jsonl"));
-        let sink = Sink::create(journal.as_deref())?;
-        let measured = measure(runtimes, plan, data, args, profile.clone(), &sink).await;
-        if let Some(why) = sink.failure() {
-            return Err(Error::Unwritable { path: journal.unwrap_or_default(), why });
-        }
-        let events = sink.events();
-        let matrix = written.add(&events)?;
-        measured?;
-        if n == args.repeat {
-            return Ok((matrix, events));
-        }
-        common_note(&matrix, n, args.repeat);
-    }
-}
-
-async fn measure(
+/// Launches and measures; whatever happens, what it made is removed.
+pub(super) async fn measure(
     runtimes: &[Launcher],
     plan: &Plan,
     data: &Data,
@@ -187,11 +157,7 @@ async fn all_of(
     place: &place::Place,
     helper: &Role,
 ) -> Result<(), Error> {
-    let engine = match helper.ask(Ask::Powers).await? {
-        Answer::Powers { permitted } => permitted,
-        other => return Err(Error::Bug(format!("the helper answered {other:?}"))),
-    };
-    let privilege = Privilege { engine, profile };
+    let privilege = Privilege { engine: powers(helper).await?, profile };
     let bench = Bench {
         run,
         place,

@@ -73,7 +73,10 @@ pub async fn run(args: RehearseArgs) -> Result<Exit, Error> {
         rehearsal: Some(Arc::clone(&rehearsal)),
         ..RunArgs::asking(vec![runtime.clone()], vec![])
     };
-    let (matrix, events) = measure::rounds(&docker, &info, &plan, &data, &run_args, None).await?;
+    let (matrix, events) = measure::rounds(&data, &run_args, async |sink| {
+        measure::measure(&docker, &info, &plan, &data, &run_args, None, sink).await
+    })
+    .await?;
     measure::nothing_left(&matrix)?;
     let backend = rehearsal.backend.as_deref();
     let requirements = assess_under(&data.catalogue, &runtime, &rehearsal.model.id, backend, &matrix.cells);

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use awf_probe_matrix::{Fact, Leftovers, Matrix, Result_, RunInfo, RuntimeRow, Standing, Verdict, select::rfc3339};
+use awf_probe_matrix::{
+    Fact, Leftovers, Matrix, Result_, RunInfo, RuntimeRow, Standing, Verdict, launcher::Launcher, select::rfc3339,
+};
 use awf_probe_reports::Format;
 use tokio::sync::OnceCell;
 
@@ -29,6 +31,7 @@ use crate::{
     kata,
     lab::{
         self,
+        role::Role,
         roles::wire::{Answer, Ask},
     },
     plan::{Filter, Job, Plan},
@@ -49,9 +52,16 @@ pub async fn matrix(args: &RunArgs, data: &Data) -> Result<Matrix, Error> {
     let info = docker.info().await?;
     let names = inventory::resolve(&info, &args.runtimes, args.all)?;
     let plan = Plan::build(&data.catalogue, &data.models, &names, &info.host.default_runtime, &filter)?;
-    let (matrix, _) = rounds(&docker, &info, &plan, data, args, None).await?;
+    let (matrix, _) =
+        rounds(data, args, async |sink| measure(&docker, &info, &plan, data, args, None, sink).await).await?;
     nothing_left(&matrix)?;
     Ok(matrix)
+}
+
+/// What starts the sandboxes.
+enum By {
+    Engine(Docker, Box<Info>),
+    Commands(Vec<Launcher>),
 }
 
 /// Measures.
@@ -66,22 +76,10 @@ pub async fn run(args: RunArgs) -> Result<Exit, Error> {
         None => None,
     };
     let which = engine::which(args.engine.as_deref())?;
-    let (matrix, events, plan) = if which == Which::Command {
+    let (mut plan, by) = if which == Which::Command {
         let known = launch::known(&args.descriptions)?;
         let runtimes = launch::asked(&known, &args.runtimes, args.all)?;
-        let mut plan = launch::plan(&data, &runtimes, &filter)?;
-        if profile.is_some() {
-            plan.with_profile();
-        }
-        if let Some(baseline) = &baseline {
-            baseline.has(plan.runtimes.iter().map(String::as_str))?;
-        }
-        if args.dry_run {
-            print(&describe(&plan))?;
-            return Ok(Exit::Ok);
-        }
-        let (matrix, events) = launch::rounds(&runtimes, &plan, &data, &args, profile).await?;
-        (matrix, events, plan)
+        (launch::plan(&data, &runtimes, &filter)?, By::Commands(runtimes))
     } else {
         if !args.descriptions.is_empty() {
             return Err(Error::Usage {
@@ -92,20 +90,24 @@ pub async fn run(args: RunArgs) -> Result<Exit, Error> {
         let docker = Docker::connect_to(&which).await?;
         let info = docker.info().await?;
         let names = inventory::resolve(&info, &args.runtimes, args.all)?;
-        if let Some(baseline) = &baseline {
-            baseline.has(names.iter().map(String::as_str))?;
-        }
-        let mut plan = Plan::build(&data.catalogue, &data.models, &names, &info.host.default_runtime, &filter)?;
-        if profile.is_some() {
-            plan.with_profile();
-        }
-        if args.dry_run {
-            print(&describe(&plan))?;
-            return Ok(Exit::Ok);
-        }
-        let (matrix, events) = rounds(&docker, &info, &plan, &data, &args, profile).await?;
-        (matrix, events, plan)
+        let plan = Plan::build(&data.catalogue, &data.models, &names, &info.host.default_runtime, &filter)?;
+        (plan, By::Engine(docker, Box::new(info)))
     };
+    if profile.is_some() {
+        plan.with_profile();
+    }
+    if let Some(baseline) = &baseline {
+        baseline.has(plan.runtimes.iter().map(String::as_str))?;
+    }
+    if args.dry_run {
+        print(&describe(&plan))?;
+        return Ok(Exit::Ok);
+    }
+    let once = async |sink: &Sink| match &by {
+        By::Engine(docker, info) => measure(docker, info, &plan, &data, &args, profile.clone(), sink).await,
+        By::Commands(runtimes) => launch::measure(runtimes, &plan, &data, &args, profile.clone(), sink).await,
+    };
+    let (matrix, events) = rounds(&data, &args, once).await?;
     show(&matrix, &data, &args.output, format)?;
     if args.timings {
         let ledger = timings::ledger(&events);
@@ -139,19 +141,16 @@ pub(super) fn nothing_left(matrix: &Matrix) -> Result<(), Error> {
 /// Measures as often as asked, and writes what was learned after each time, an interrupted one included. Returns the
 /// matrix of all, and the events of the last.
 pub(super) async fn rounds(
-    docker: &Docker,
-    info: &Info,
-    plan: &Plan,
     data: &Data,
     args: &RunArgs,
-    profile: Option<Arc<str>>,
+    measure: impl AsyncFn(&Sink) -> Result<(), Error>,
 ) -> Result<(Matrix, Vec<Event>), Error> {
     let mut written = Written::new(args.out.as_deref(), args.repeat, data);
     loop {
         let (dir, n) = written.next()?;
         let journal = dir.as_ref().map(|d| d.join("journal.jsonl"));
         let sink = Sink::create(journal.as_deref())?;
-        let measured = measure(docker, info, plan, data, args, profile.clone(), &sink).await;
+        let measured = measure(&sink).await;
         if let Some(why) = sink.failure() {
             return Err(Error::Unwritable { path: journal.unwrap_or_default(), why });
         }
@@ -162,14 +161,9 @@ pub(super) async fn rounds(
         if n == args.repeat {
             return Ok((matrix, events));
         }
-        common_note(&matrix, n, args.repeat);
+        let waver = matrix.cells.iter().filter(|c| c.counts.len() > 1).count();
+        note(&format!("repetition {n} of {}: {waver} of {} cells waver so far", args.repeat, matrix.cells.len()));
     }
-}
-
-/// How far a run of several repetitions is.
-pub(super) fn common_note(matrix: &Matrix, n: u32, of: u32) {
-    let waver = matrix.cells.iter().filter(|c| c.counts.len() > 1).count();
-    note(&format!("repetition {n} of {of}: {waver} of {} cells waver so far", matrix.cells.len()));
 }
 
 /// Everything that touches the engine and the host; whatever happens, what it made is removed.
@@ -285,10 +279,11 @@ async fn stages(
     let rehearsal = args.rehearsal.clone();
     let mut common = Common { sabotage: args.sabotage, rehearsal, ..common(run, image, ground.layout.approved()) };
     common.given = given.map(Arc::new);
+    common.apparmor = info.host.security.iter().any(|s| s.contains("apparmor"));
     if let Some((reference, id)) = tools {
         common.toolbox = Some(Arc::new(docker.unpack_toolbox(run, reference, id, executable).await?));
     }
-    let engine = powers(ground).await?;
+    let engine = powers(&ground.helper()).await?;
     let privilege = Privilege { engine, profile };
     with_lab(docker, info, plan, args, privilege, sink, image, ground, common, &helper_runtime).await
 }
@@ -351,8 +346,8 @@ async fn with_lab(
             one_job(&cx, runtime, job, &progress).await;
         }
         // Last, and one runtime after the other: of many sandboxes at once each would wait for the others.
-        futures_util::future::join_all(guards.into_iter().map(|job| one_job(&cx, runtime, job, &progress))).await;
-        guard::fail(&cx).await;
+        let ready = futures_util::future::join_all(guards.into_iter().map(|job| one_job(&cx, runtime, job, &progress)));
+        guard::fail(&cx, ready.await.into_iter().flatten().collect()).await;
     }
     compare_profiles(&cx, plan, &info.host.kernel);
     progress.finish();
@@ -415,17 +410,20 @@ async fn one_runtime<'a>(cx: &Cx, runtime: &str, jobs: &'a [Job], progress: &Pro
     later
 }
 
-async fn one_job(cx: &Cx, runtime: &str, job: &Job, progress: &Progress) {
+/// One job. Of a guard that is to fail, what waits for it.
+async fn one_job(cx: &Cx, runtime: &str, job: &Job, progress: &Progress) -> Option<guard::Waiting> {
     progress.begin(&format!("{runtime}: {}", job.name()));
+    let mut waiting = None;
     match job {
         Job::Solo(name) => drop(solo::run(cx, runtime, name).await),
         Job::Driven(name) => driven(cx, runtime, name).await,
         Job::Netns(init) => netns::run(cx, runtime, init).await,
         Job::Egress { model, backend, raw } => egress::run(cx, runtime, model, backend.as_deref(), *raw).await,
         Job::Tamper => egress::tamper(cx, runtime).await,
-        Job::Guard { model, backend } => guard::prepare(cx, runtime, model, backend.as_deref()).await,
+        Job::Guard { model, backend } => waiting = guard::prepare(cx, runtime, model, backend.as_deref()).await,
     }
     progress.done();
+    waiting
 }
 
 async fn driven(cx: &Cx, runtime: &str, name: &str) {
@@ -510,6 +508,7 @@ pub fn common(run: &str, image: &Image, resolver: std::net::Ipv4Addr) -> Common 
         resolver: resolver.into(),
         toolbox: None,
         given: None,
+        apparmor: false,
         sabotage: None,
         rehearsal: None,
     }
@@ -530,8 +529,8 @@ pub(crate) async fn watched<T>(sink: &Sink, work: impl Future<Output = Result<T,
 }
 
 /// The set of capabilities the engine itself has: no container can be given more.
-pub(crate) async fn powers(ground: &lab::Ground) -> Result<u64, Error> {
-    match ground.helper().ask(Ask::Powers).await? {
+pub(crate) async fn powers(helper: &Role) -> Result<u64, Error> {
+    match helper.ask(Ask::Powers).await? {
         Answer::Powers { permitted } => Ok(permitted),
         other => Err(Error::Bug(format!("the helper answered {other:?}"))),
     }

@@ -41,22 +41,10 @@ pub(super) fn judge(record: &Record, capability: &Capability, planned: &PlannedC
     let Some(model) = models.iter().find(|m| m.id == id) else {
         return inconclusive("this catalogue does not know the model");
     };
-    let Some(scenario) = record.get(&planned.runtime, &scenario_name) else {
-        return inconclusive("the model was not tried");
+    let scenario = match tried(record, planned, capability.want, &scenario_name) {
+        Ok(scenario) => scenario,
+        Err(untold) => return *untold,
     };
-    if let Some((_, why, line)) = scenario.problems.iter().find(|(stage, ..)| stage == NO_HOST_RULES) {
-        let mut skipped = cell(planned, Verdict::Skipped, &format!("the host cannot take the model's rules: {why}"));
-        skipped.evidence.push(ledger("engine", why, *line));
-        return skipped;
-    }
-    if let Some((why, line)) = record.unsupported(&planned.runtime, &scenario_name) {
-        let mut skipped = cell(planned, Verdict::Skipped, why);
-        skipped.evidence.push(ledger("engine", why, line));
-        return skipped;
-    }
-    if let Some(why) = record.stranger(&planned.runtime, scenario).filter(|_| scenario.started) {
-        return inconclusive(&why);
-    }
     let init = scenario.facts.get(&(Source::Engine, "init".to_owned()));
     let attempts = parts(scenario, &capability.attempt);
     if attempts.is_empty() {
@@ -123,6 +111,32 @@ fn rejection(scenario: &ScenarioRecord, attempt: &str, parts: &[&Seen]) -> Rejec
         told: (parts.len() - silent) as u64,
         silent: silent as u64,
         after_ms: end.and_then(|e| e.fact.elapsed_ms).unwrap_or(0),
+    }
+}
+
+/// The scenario of a model, or the cell of one that was not tried, or whose sandbox is not believed.
+fn tried<'a>(
+    record: &'a Record,
+    planned: &PlannedCell,
+    want: Option<EgressWant>,
+    name: &str,
+) -> Result<&'a ScenarioRecord, Box<Cell>> {
+    let inconclusive = |why: &str| Box::new(cell_of(planned, want, Ending::new(Result_::Inconclusive, why, vec![])));
+    let skipped = |reason: &str, why: &str, line| {
+        let mut skipped = cell(planned, Verdict::Skipped, reason);
+        skipped.evidence.push(ledger("engine", why, line));
+        Box::new(skipped)
+    };
+    let scenario = record.get(&planned.runtime, name).ok_or_else(|| inconclusive("the model was not tried"))?;
+    if let Some((_, why, line)) = scenario.problems.iter().find(|(stage, ..)| stage == NO_HOST_RULES) {
+        return Err(skipped(&format!("the host cannot take the model's rules: {why}"), why, *line));
+    }
+    if let Some((why, line)) = record.unsupported(&planned.runtime, name) {
+        return Err(skipped(why, why, line));
+    }
+    match record.stranger(&planned.runtime, scenario).filter(|_| scenario.started) {
+        Some(why) => Err(inconclusive(&why)),
+        None => Ok(scenario),
     }
 }
 

@@ -1,14 +1,14 @@
 //! An agent under an enforcement model, and every attempt to get out of it.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use awf_probe_matrix::{InitUnder, Model, ModelNetwork, Outcome};
 use awf_probe_probes::{ATTEMPTS, Attempt, Payload, wire::Ask};
 use serde_json::{Map, Value, json};
+use tokio::sync::SemaphorePermit;
 
 use super::{Agent, BatchEnd, Cx, ask, drain};
 use crate::{
-    event::Event,
     lab::{GUARDED, INTERNAL, LAB, Lab, PROXY_PORT, REDIRECTED, SIDECARS},
     sabotage::Deed,
     specs::{Net, Spec, Toolbox, proxy_env},
@@ -28,24 +28,9 @@ pub fn place(model: &Model) -> usize {
 /// for those AWF's container cannot make.
 pub async fn run(cx: &Cx, runtime: &str, model: &Model, backend: Option<&str>, raw: bool) {
     let scenario = name(&model.id, backend, raw);
-    let lab = match cx.lab.wait().await {
-        Ok(lab) => lab,
-        Err(why) => {
-            let runtime = runtime.to_owned();
-            return cx.sink.emit(Event::Problem { runtime, scenario, stage: "lab".to_owned(), why });
-        }
-    };
+    let Some((lab, permit, address)) = footing(cx, runtime, &scenario, model).await else { return };
     let net = place(model);
-    if net >= GUARDED && !lab.host_rules[net - GUARDED].is_empty() {
-        return cx.problem(runtime, &scenario, NO_HOST_RULES, lab.host_rules[net - GUARDED].as_str());
-    }
-    let permit = cx.jobs.acquire().await.ok();
-    let proxy = cx.layout.on(net, 10);
-    let address = match cx.address_on(net) {
-        Ok(address) => address,
-        Err(why) => return cx.problem(runtime, &scenario, "lab", why),
-    };
-    let mut spec = agent_spec(cx, model, address, proxy);
+    let mut spec = agent_spec(cx, model, address);
     if raw {
         spec.cap_drop.retain(|c| *c != "NET_RAW");
     }
@@ -91,8 +76,28 @@ pub async fn run(cx: &Cx, runtime: &str, model: &Model, backend: Option<&str>, r
     drop(permit);
 }
 
+/// The lab, a turn among the jobs, and an address for the agent of a model; what is missing is a problem of the scenario.
+pub(super) async fn footing<'a>(
+    cx: &'a Cx,
+    runtime: &str,
+    scenario: &str,
+    model: &Model,
+) -> Option<(Arc<Lab>, Option<SemaphorePermit<'a>>, Ipv4Addr)> {
+    let problem = |stage: &str, why: &str| cx.problem(runtime, scenario, stage, why);
+    let lab = cx.lab.wait().await.map_err(|why| problem("lab", &why)).ok()?;
+    let net = place(model);
+    if net >= GUARDED && !lab.host_rules[net - GUARDED].is_empty() {
+        problem(NO_HOST_RULES, &lab.host_rules[net - GUARDED]);
+        return None;
+    }
+    let permit = cx.jobs.acquire().await.ok();
+    let address = cx.address_on(net).map_err(|why| problem("lab", &why)).ok()?;
+    Some((lab, permit, address))
+}
+
 /// The agent of a model.
-pub(super) fn agent_spec(cx: &Cx, model: &Model, address: Ipv4Addr, proxy: Ipv4Addr) -> Spec {
+pub(super) fn agent_spec(cx: &Cx, model: &Model, address: Ipv4Addr) -> Spec {
+    let proxy = cx.layout.on(place(model), 10);
     let mut spec = Spec { net: on(cx, place(model), address), toolbox: Toolbox::Root, ..Spec::awf("egress") };
     if model.in_agent {
         spec.cap_drop.retain(|c| *c != "NET_RAW");
@@ -160,9 +165,14 @@ pub(super) fn on(cx: &Cx, net: usize, address: Ipv4Addr) -> Net {
     }
 }
 
+/// `MODEL`, or `MODEL/BACKEND`.
+pub(super) fn stage(model: &str, backend: Option<&str>) -> String {
+    backend.map_or_else(|| model.to_owned(), |b| format!("{model}/{b}"))
+}
+
 /// Name of an egress scenario.
 pub fn name(model: &str, backend: Option<&str>, raw: bool) -> String {
-    let inner = backend.map_or_else(|| model.to_owned(), |b| format!("{model}/{b}"));
+    let inner = stage(model, backend);
     format!("egress[{inner}]{}", if raw { "+raw" } else { "" })
 }
 

@@ -1,7 +1,5 @@
 //! An image the user names: started under the runtime as it is, and with the guest in the place of its entrypoint.
 
-use std::{io, path::Path};
-
 use awf_probe_matrix::Outcome;
 use serde_json::{Value, json};
 
@@ -9,7 +7,7 @@ use super::{
     Cx,
     case::{Case, done, once, text},
 };
-use crate::{given::Given, settings::Settings, specs::Spec};
+use crate::{engine::docker::image::packed, given::Given, settings::Settings, specs::Spec};
 
 /// Where the guest is put into a container of the image, which is not started yet.
 const GUEST: &str = "/.awf-probe-guest";
@@ -101,7 +99,7 @@ async fn asked(case: &Case<'_>, given: &Given, label: &str, more: Settings) {
         label.clone_into(shown);
     }
     let Some(id) = case.make(Spec { more, ..Spec::plain("given") }, &args).await else { return };
-    let put = match guest() {
+    let put = match packed(GUEST.trim_start_matches('/')) {
         Ok(archive) => docker.put(&id, "/", archive).await.map_err(|no| no.why),
         Err(e) => Err(e.to_string()),
     };
@@ -121,16 +119,4 @@ async fn asked(case: &Case<'_>, given: &Given, label: &str, more: Settings) {
         }
     }
     case.remove(&id).await;
-}
-
-/// The running executable as an archive.
-fn guest() -> io::Result<Vec<u8>> {
-    let bytes = std::fs::read("/proc/self/exe")?;
-    let mut out = tar::Builder::new(Vec::with_capacity(bytes.len() + 4096));
-    let mut header = tar::Header::new_gnu();
-    header.set_size(bytes.len() as u64);
-    header.set_mode(0o755);
-    header.set_mtime(0);
-    out.append_data(&mut header, Path::new(GUEST.trim_start_matches('/')), bytes.as_slice())?;
-    out.into_inner()
 }

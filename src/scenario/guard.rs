@@ -3,7 +3,7 @@
 //! Resolver and proxy are the lab's own, which every scenario needs: they fail when nothing else of the run is under way,
 //! for all agents of a runtime at once.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use awf_probe_matrix::{Model, Outcome};
 use awf_probe_probes::wire::Ask;
@@ -11,11 +11,11 @@ use serde_json::json;
 
 use super::{
     Agent, BatchEnd, Cx,
-    egress::{NO_HOST_RULES, Way, agent_spec, by_init, init_runtime, place},
+    egress::{Way, agent_spec, by_init, footing, init_runtime, stage},
 };
 use crate::{
     event::Event,
-    lab::{GUARDED, Lab, roles::wire::Ask as LabAsk},
+    lab::{Lab, roles::wire::Ask as LabAsk},
     progress::note,
 };
 
@@ -62,8 +62,7 @@ pub const WAYS: [&str; 7] = ["tcp.80", "tcp.443", "tcp.high", "udp.high", "dns.u
 
 /// Name of the scenario.
 pub fn name(model: &str, backend: Option<&str>) -> String {
-    let inner = backend.map_or_else(|| model.to_owned(), |b| format!("{model}/{b}"));
-    format!("guard[{inner}]")
+    format!("guard[{}]", stage(model, backend))
 }
 
 /// Label of what is tried before anything of the lab fails.
@@ -81,23 +80,11 @@ pub struct Waiting {
 
 /// Starts the agent of a model, lets its init container fail, tries the ways out, and has the rules installed as they
 /// should have been.
-pub async fn prepare(cx: &Cx, runtime: &str, model: &Model, backend: Option<&str>) {
+pub async fn prepare(cx: &Cx, runtime: &str, model: &Model, backend: Option<&str>) -> Option<Waiting> {
     let scenario = name(&model.id, backend);
-    let lab = match cx.lab.wait().await {
-        Ok(lab) => lab,
-        Err(why) => return cx.problem(runtime, &scenario, "lab", why),
-    };
-    let net = place(model);
-    if net >= GUARDED && !lab.host_rules[net - GUARDED].is_empty() {
-        return cx.problem(runtime, &scenario, NO_HOST_RULES, lab.host_rules[net - GUARDED].as_str());
-    }
-    let permit = cx.jobs.acquire().await.ok();
-    let address = match cx.address_on(net) {
-        Ok(address) => address,
-        Err(why) => return cx.problem(runtime, &scenario, "lab", why),
-    };
-    let spec = agent_spec(cx, model, address, cx.layout.on(net, 10));
-    let Some(mut agent) = Agent::start(cx, runtime, &scenario, "agent", spec, None).await else { return };
+    let (lab, permit, address) = footing(cx, runtime, &scenario, model).await?;
+    let spec = agent_spec(cx, model, address);
+    let mut agent = Agent::start(cx, runtime, &scenario, "agent", spec, None).await?;
     let way = Way::new(cx, &lab, model, address);
     let mut alive = true;
     if let Some(backend) = backend {
@@ -115,11 +102,11 @@ pub async fn prepare(cx: &Cx, runtime: &str, model: &Model, backend: Option<&str
     let before = ["dns.approved", "proxy.allowed-http"];
     let asks = before.iter().filter_map(|id| way.again(id, format!("{BEFORE}.{id}"), json!({})));
     if !alive || agent.run(true, asks.collect()).await == BatchEnd::Over {
-        return agent.stop().await;
+        agent.stop().await;
+        return None;
     }
     drop(permit);
-    let waiting = Waiting { runtime: runtime.to_owned(), scenario, model: model.clone(), agent, address };
-    cx.guards.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
+    Some(Waiting { runtime: runtime.to_owned(), scenario, model: model.clone(), agent, address })
 }
 
 /// The asks of one failure.
@@ -130,8 +117,7 @@ fn ways(way: &Way<'_>, failure: Failure) -> Vec<Ask> {
 }
 
 /// Lets resolver and proxy fail, one after the other, and all waiting agents try each time.
-pub async fn fail(cx: &Cx) {
-    let mut waiting = std::mem::take(&mut *cx.guards.lock().unwrap_or_else(PoisonError::into_inner));
+pub async fn fail(cx: &Cx, mut waiting: Vec<Waiting>) {
     if waiting.is_empty() {
         return;
     }

@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU16, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -85,8 +85,6 @@ pub struct Cx {
     pub deadline: Duration,
     /// What sandboxes with every capability or the user's seccomp profile depend on.
     pub privilege: Arc<Privilege>,
-    /// Agents that wait until the guard is made to fail.
-    guards: Arc<Mutex<Vec<guard::Waiting>>>,
     addresses: Arc<[AtomicU16; 4]>,
 }
 
@@ -147,7 +145,6 @@ impl Cx {
             starts,
             deadline,
             privilege: Arc::new(privilege),
-            guards: Arc::default(),
             addresses,
         }
     }
@@ -184,12 +181,6 @@ impl Cx {
             fact: Fact { name: name.to_owned(), outcome, sent: None, elapsed_ms: None },
             address: None,
         });
-    }
-
-    /// Whether the engine applies AppArmor profiles, as it says itself.
-    pub async fn has_apparmor(&self) -> bool {
-        // An engine that does not answer has none that anybody could rely on; everything else of the run then says so.
-        self.docker.info().await.is_ok_and(|i| i.host.security.iter().any(|s| s.contains("apparmor")))
     }
 
     /// Reports how long a phase took.

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use super::{Agent, BatchEnd, Cx, ask, drain};
 use crate::{
     event::Event,
-    lab::roles::wire::{Answer, Ask as LabAsk},
+    lab::{
+        role::Role,
+        roles::wire::{Answer, Ask as LabAsk},
+    },
     specs::{Seccomp, Spec},
 };
 
@@ -45,7 +48,7 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
         spec.seccomp = Seccomp::File(Arc::clone(text));
     }
     if name.starts_with("apparmor") {
-        let there = cx.has_apparmor().await;
+        let there = cx.common.apparmor;
         cx.observed(runtime, name, "host", "apparmor", Outcome::value(if there { "there" } else { "absent" }));
         if !there {
             return true;
@@ -117,16 +120,30 @@ pub(crate) fn disk() -> Option<(u32, u32)> {
 async fn namespaces(cx: &Cx, agent: &Agent) {
     for (prefix, id) in [("namespace", agent.id()), ("helper.namespace", cx.helper.id.as_str())] {
         let pid = cx.docker.ended(id).await.ok().and_then(|e| e.pid).and_then(|p| i32::try_from(p).ok()).unwrap_or(0);
-        match cx.helper.ask(LabAsk::Namespaces { pid }).await {
-            Ok(Answer::Namespaces { shared }) => {
-                for (kind, shared) in shared {
-                    let whose = if shared { "the host's" } else { "its own" };
-                    agent.observe("host", &format!("{prefix}.{kind}"), Outcome::value(whose));
-                }
-            }
-            Ok(other) => agent.observe("host", prefix, Outcome::broken(format!("{other:?}"))),
-            Err(e) => agent.observe("host", prefix, Outcome::broken(e.to_string())),
+        for (name, outcome) in whose_namespaces(&cx.helper, prefix, pid).await {
+            agent.observe("host", &name, outcome);
         }
+    }
+}
+
+/// Which namespaces of a process are the host's, one fact for each kind.
+pub(crate) async fn whose_namespaces(helper: &Role, prefix: &str, pid: i32) -> Vec<(String, Outcome)> {
+    match helper.ask(LabAsk::Namespaces { pid }).await {
+        Ok(Answer::Namespaces { shared }) => {
+            let whose = |shared| Outcome::value(if shared { "the host's" } else { "its own" });
+            shared.into_iter().map(|(kind, shared)| (format!("{prefix}.{kind}"), whose(shared))).collect()
+        }
+        Ok(other) => vec![(prefix.to_owned(), Outcome::broken(format!("{other:?}")))],
+        Err(e) => vec![(prefix.to_owned(), Outcome::broken(e.to_string()))],
+    }
+}
+
+/// How many tasks of the host have this comm.
+pub(crate) async fn tasks(helper: &Role, comm: String) -> Outcome {
+    match helper.ask(LabAsk::FindComm { comm }).await {
+        Ok(Answer::Tasks { pids }) => Outcome::value(pids.len()),
+        Ok(other) => Outcome::broken(format!("{other:?}")),
+        Err(e) => Outcome::broken(e.to_string()),
     }
 }
 
@@ -146,12 +163,7 @@ async fn same_image(cx: &Cx, agent: &Agent) {
 async fn host_side(cx: &Cx, agent: &Agent) {
     let absent = format!("awfp{}", crate::random_hex(5));
     for (name, comm) in [("comm.absent", absent), ("comm.helper", "awf-probe".to_owned())] {
-        let outcome = match cx.helper.ask(LabAsk::FindComm { comm }).await {
-            Ok(Answer::Tasks { pids }) => Outcome::value(pids.len()),
-            Ok(other) => Outcome::broken(format!("{other:?}")),
-            Err(e) => Outcome::broken(e.to_string()),
-        };
-        agent.observe("host", name, outcome);
+        agent.observe("host", name, tasks(&cx.helper, comm).await);
     }
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     agent.observe("host", "boot-id", Outcome::value(boot.trim()));

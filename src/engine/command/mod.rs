@@ -35,7 +35,7 @@ use crate::{
         role::Role,
         roles::wire::{Answer, Ask as LabAsk},
     },
-    scenario::{BatchEnd, Privilege, Talk, ask, millis},
+    scenario::{BatchEnd, Privilege, Talk, ask, millis, solo},
     specs::Spec,
 };
 
@@ -228,7 +228,7 @@ impl Bench<'_> {
         if spec.cap_add == ["ALL"] {
             params.insert("capabilities".into(), Value::from("all"));
         }
-        if let Some((major, minor)) = crate::scenario::solo::disk().filter(|_| name == "plain") {
+        if let Some((major, minor)) = solo::disk().filter(|_| name == "plain") {
             params.insert("disk_major".into(), Value::from(major));
             params.insert("disk_minor".into(), Value::from(minor));
         }
@@ -286,12 +286,7 @@ impl Bench<'_> {
         // Whatever the executable is called here: the helper is the same one.
         let own = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
         for (name, comm) in [("comm.absent", absent), ("comm.helper", own.trim().to_owned())] {
-            let outcome = match self.helper.ask(LabAsk::FindComm { comm }).await {
-                Ok(Answer::Tasks { pids }) => Outcome::value(pids.len()),
-                Ok(other) => Outcome::broken(format!("{other:?}")),
-                Err(e) => Outcome::broken(e.to_string()),
-            };
-            talk.observe("host", name, outcome);
+            talk.observe("host", name, solo::tasks(self.helper, comm).await);
         }
         if let Some(machine) = awf_probe_probes::hypervisor() {
             talk.observe("host", "hypervisor", Outcome::value(machine));
@@ -300,15 +295,8 @@ impl Bench<'_> {
         talk.observe("host", "boot-id", Outcome::value(boot.trim()));
         let me = i32::try_from(std::process::id()).unwrap_or(0);
         for (prefix, pid) in [("namespace", pid), ("helper.namespace", me)] {
-            match self.helper.ask(LabAsk::Namespaces { pid }).await {
-                Ok(Answer::Namespaces { shared }) => {
-                    for (kind, shared) in shared {
-                        let whose = if shared { "the host's" } else { "its own" };
-                        talk.observe("host", &format!("{prefix}.{kind}"), Outcome::value(whose));
-                    }
-                }
-                Ok(other) => talk.observe("host", prefix, Outcome::broken(format!("{other:?}"))),
-                Err(e) => talk.observe("host", prefix, Outcome::broken(e.to_string())),
+            for (name, outcome) in solo::whose_namespaces(self.helper, prefix, pid).await {
+                talk.observe("host", &name, outcome);
             }
         }
     }

@@ -56,6 +56,14 @@ impl Executable {
     }
 }
 
+/// The running executable alone, under this name, as an archive for a container that is not started yet.
+pub(crate) fn packed(name: &str) -> io::Result<Vec<u8>> {
+    let bytes = std::fs::read("/proc/self/exe")?;
+    let mut out = tar::Builder::new(Vec::with_capacity(bytes.len() + 4096));
+    file(&mut out, name, &bytes, 0o755, 0)?;
+    out.into_inner()
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()

@@ -63,6 +63,8 @@ pub struct Common {
     pub toolbox: Option<Arc<ToolboxImage>>,
     /// The image the user names.
     pub given: Option<Arc<Given>>,
+    /// Whether the engine applies AppArmor profiles, as it says itself.
+    pub apparmor: bool,
     /// A defect put in on purpose.
     pub sabotage: Option<&'static Sabotage>,
     /// Settings that are rehearsed.

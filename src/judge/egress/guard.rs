@@ -1,16 +1,13 @@
 //! A model whose guard failed: the same ways out, each with the control it has anyway, and the proof that it failed.
 
-use awf_probe_matrix::{Capability, Cell, Model, ModelNetwork, Outcome, Result_, Sighting, Source, Verdict};
+use awf_probe_matrix::{Capability, Cell, Model, ModelNetwork, Outcome, Result_, Sighting, Source};
 use awf_probe_probes::ATTEMPTS;
 
-use super::{Ending, Look, cell, cell_of, combine, guest, ledger, parts};
+use super::{Ending, Look, cell_of, combine, guest, parts, tried};
 use crate::{
     event::PlannedCell,
     record::{Record, ScenarioRecord, Seen},
-    scenario::{
-        egress::NO_HOST_RULES,
-        guard::{BEFORE, FAILURES, Failure, WAYS, name},
-    },
+    scenario::guard::{BEFORE, FAILURES, Failure, WAYS, name},
 };
 
 /// Judges one cell of a failing guard.
@@ -31,22 +28,10 @@ pub(crate) fn judge(record: &Record, capability: &Capability, planned: &PlannedC
     if failure == Failure::ResolverSilent && model.network == ModelNetwork::Internal {
         return moot("the model approves no resolver");
     }
-    let Some(scenario) = record.get(&planned.runtime, &name(id, planned.backend.as_deref())) else {
-        return inconclusive("the model was not tried", vec![]);
+    let scenario = match tried(record, planned, None, &name(id, planned.backend.as_deref())) {
+        Ok(scenario) => scenario,
+        Err(untold) => return *untold,
     };
-    if let Some((_, why, line)) = scenario.problems.iter().find(|(stage, ..)| stage == NO_HOST_RULES) {
-        let mut skipped = cell(planned, Verdict::Skipped, &format!("the host cannot take the model's rules: {why}"));
-        skipped.evidence.push(ledger("engine", why, *line));
-        return skipped;
-    }
-    if let Some((why, line)) = record.unsupported(&planned.runtime, &name(id, planned.backend.as_deref())) {
-        let mut skipped = cell(planned, Verdict::Skipped, why);
-        skipped.evidence.push(ledger("engine", why, line));
-        return skipped;
-    }
-    if let Some(why) = record.stranger(&planned.runtime, scenario).filter(|_| scenario.started) {
-        return inconclusive(&why, vec![]);
-    }
     let look = |attempt| Look { record, scenario, runtime: &planned.runtime, attempt, model, label: failure.name() };
     let mut endings = Vec::new();
     for way in WAYS {
