@@ -9,6 +9,7 @@ use crate::{
     engine::docker::Registered,
     inventory,
     plan::{Job, Plan},
+    scenario::dual,
 };
 use awf_probe_matrix::InitUnder;
 
@@ -140,6 +141,8 @@ pub fn hold_back(plan: &mut Plan, is_kata: impl Fn(&str) -> bool) {
             let joins = match job {
                 Job::Netns(init) => kata || is_kata(init),
                 Job::Egress { model, .. } | Job::Guard { model, .. } => kata && model.init != InitUnder::None,
+                // The agent joins a namespace that was made for it.
+                Job::DualStack { model, .. } => kata && dual::has_way(model),
                 Job::Driven(name) => kata && JOINING.contains(name),
                 Job::Solo(_) | Job::Tamper => false,
             };

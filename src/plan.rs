@@ -8,7 +8,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use crate::{
     error::Error,
     event::PlannedCell,
-    scenario::{egress, guard},
+    scenario::{dual, egress, guard},
     specs::{DRIVEN, SOLO},
 };
 
@@ -39,6 +39,15 @@ pub enum Job {
         /// iptables backend, where rules are involved.
         backend: Option<String>,
     },
+    /// An enforcement model whose agent has IPv6 as well.
+    DualStack {
+        /// The model.
+        model: Model,
+        /// iptables backend, where rules are involved.
+        backend: Option<String>,
+        /// With NET_RAW, as a control.
+        raw: bool,
+    },
 }
 
 impl Job {
@@ -50,6 +59,7 @@ impl Job {
             Self::Egress { model, backend, raw } => egress::name(&model.id, backend.as_deref(), *raw),
             Self::Tamper => egress::TAMPER.to_owned(),
             Self::Guard { model, backend } => guard::name(&model.id, backend.as_deref()),
+            Self::DualStack { model, backend, raw } => dual::name(&model.id, backend.as_deref(), *raw),
         }
     }
 
@@ -62,6 +72,10 @@ impl Job {
             Self::Egress { model, .. } => 1 + usize::from(model.init != InitUnder::None),
             // Its init container fails first, and then another one does its work.
             Self::Guard { model, .. } => 1 + 2 * usize::from(model.init != InitUnder::None),
+            // The namespace's holder, the agent, and who installs rules and writes sysctls.
+            Self::DualStack { model, .. } if !dual::has_way(model) => 0,
+            Self::DualStack { model, .. } if !model.counts => 2,
+            Self::DualStack { model, .. } => 3 + usize::from(model.init != InitUnder::None),
         }
     }
 }
@@ -170,7 +184,7 @@ impl Plan {
                 match c.scope {
                     Scope::Solo => plan.cells.push(cell(None, None)),
                     Scope::Netns => plan.cells.extend(inits.iter().map(|i| cell(Some(format!("init={i}")), None))),
-                    Scope::Egress | Scope::Guard => {
+                    Scope::Egress | Scope::Guard | Scope::DualStack => {
                         let asked = stages.iter().filter(|(m, _)| c.scope == Scope::Egress || m.counts);
                         plan.cells.extend(asked.map(|(m, b)| cell(Some(m.id.clone()), b.clone())));
                     }
@@ -185,11 +199,13 @@ impl Plan {
     pub fn keep_models(&mut self, models: &[&str]) {
         for jobs in &mut self.jobs {
             jobs.retain(|j| {
-                !matches!(j, Job::Egress { model, .. } | Job::Guard { model, .. } if !models.contains(&model.id.as_str()))
+                !matches!(j, Job::Egress { model, .. } | Job::Guard { model, .. } | Job::DualStack { model, .. }
+                    if !models.contains(&model.id.as_str()))
             });
         }
         self.cells.retain(|c| {
-            let model = c.model.as_deref().filter(|_| c.id.starts_with("egress.") || c.id.starts_with("guard."));
+            let about = ["egress.", "guard.", "ipv6."].iter().any(|family| c.id.starts_with(family));
+            let model = c.model.as_deref().filter(|_| about);
             model.is_none_or(|m| models.contains(&m))
         });
         self.filtered = true;
@@ -241,6 +257,13 @@ fn jobs(taken: &[&Capability], stages: &[(Model, Option<String>)], inits: &[Stri
             if model.id == "open" {
                 jobs.push(Job::Egress { model: model.clone(), backend: backend.clone(), raw: true });
             }
+        }
+    }
+    if taken.iter().any(|c| c.scope == Scope::DualStack) {
+        for (model, backend) in stages.iter().filter(|(m, _)| m.counts || m.id == "open") {
+            let job = |raw| Job::DualStack { model: model.clone(), backend: backend.clone(), raw };
+            jobs.push(job(false));
+            jobs.extend((model.id == "open").then(|| job(true)));
         }
     }
     if guard {

@@ -1,6 +1,9 @@
 //! The sandboxes a run makes: what differs between them is what a probe and its control differ by.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
@@ -73,6 +76,8 @@ pub struct Spec {
     pub net: Net,
     /// Further networks, and the address on each.
     pub also: Vec<(String, Ipv4Addr)>,
+    /// Its address in a namespace that it joins.
+    pub address: Option<IpAddr>,
     /// Names under which the networks know it.
     pub aliases: Vec<String>,
     /// Capabilities added to the engine's default set.
@@ -118,6 +123,7 @@ impl Spec {
             name: name.to_owned(),
             net: Net::None,
             also: vec![],
+            address: None,
             aliases: vec![],
             cap_add: vec![],
             cap_drop: vec![],

@@ -107,7 +107,7 @@ fn every_capability_has_its_control() {
             // The judge demands the control of an egress cell: the same attempt under `open`.
             Scope::Egress => assert!(c.controls.is_empty() && c.want.is_some(), "{}", c.id),
             // And of one whose guard fails: that it stood before, and the same attempts under `open`.
-            Scope::Guard => assert!(c.controls.is_empty() && c.want.is_none(), "{}", c.id),
+            Scope::Guard | Scope::DualStack => assert!(c.controls.is_empty() && c.want.is_none(), "{}", c.id),
         }
     }
 }

@@ -119,7 +119,7 @@ fn cells(catalogue: &Catalogue, models: &[Model], name: &str) -> Vec<Cell> {
         match c.scope {
             Scope::Solo => drop(places.insert((None, None))),
             Scope::Netns => places.extend(["runc", name].map(|i| (Some(format!("init={i}")), None))),
-            Scope::Egress | Scope::Guard => {
+            Scope::Egress | Scope::Guard | Scope::DualStack => {
                 let counted = |m: &&Model| c.scope == Scope::Egress || m.counts;
                 for m in models.iter().filter(|m| m.init != InitUnder::Own || name != "runc").filter(counted) {
                     if m.backends.is_empty() {

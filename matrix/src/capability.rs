@@ -28,12 +28,14 @@ pub enum Scope {
     Egress,
     /// The same for the models that count: what becomes of ways out when a part of the guard fails.
     Guard,
+    /// The same for the models that count: ways out over IPv6, where the agent's network has it.
+    DualStack,
 }
 
 impl Scope {
     /// Whether its cells belong to an enforcement model.
     pub fn has_models(self) -> bool {
-        matches!(self, Self::Egress | Self::Guard)
+        matches!(self, Self::Egress | Self::Guard | Self::DualStack)
     }
 }
 

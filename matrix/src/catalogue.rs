@@ -226,8 +226,8 @@ impl Entry {
         let wants = (self.scope == Scope::Egress) == self.want.is_some();
         if egress == self.attempt.is_empty() || !wants || egress != pass.is_empty() {
             return Err(inconsistent(format!(
-                "{}: an egress capability has `attempt` and `want`, one of a failing guard has `attempt`; any other has \
-                 `pass` conditions",
+                "{}: an egress capability has `attempt` and `want`, one of a failing guard or of IPv6 has `attempt`; any \
+                 other has `pass` conditions",
                 self.id
             )));
         }
@@ -297,7 +297,8 @@ const FILES: &[(&str, &str)] = files![
     "isolation",
     "dns",
     "egress",
-    "guard"
+    "guard",
+    "ipv6"
 ];
 
 const REQUIREMENTS: &str = include_str!("../requirements.toml");

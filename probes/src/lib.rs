@@ -24,6 +24,7 @@ mod escape;
 mod given;
 mod identity;
 mod image;
+mod ipv6;
 mod isolation;
 mod lifecycle;
 mod net;
@@ -103,6 +104,7 @@ pub const FAMILIES: &[(&str, &[Probe])] = &[
     ("propagation", propagation::PROBES),
     ("apparmor", apparmor::PROBES),
     ("given", given::PROBES),
+    ("ipv6", ipv6::PROBES),
 ];
 
 /// Every probe.

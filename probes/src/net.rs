@@ -3,7 +3,7 @@
 use std::{
     io,
     mem::{size_of, zeroed},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, SocketAddrV6},
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -249,6 +249,18 @@ pub(crate) fn set_option(fd: &OwnedFd, level: i32, name: i32, value: &[u8]) -> i
     let (p, n) = (value.as_ptr().cast(), value.len() as libc::socklen_t);
     // SAFETY: the buffer is valid for its length.
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, p, n) }.into()).map(drop)
+}
+
+/// A link-local address is one of a link: of the sandbox's own.
+pub(crate) fn on_link(address: IpAddr, port: u16) -> SocketAddr {
+    match address {
+        IpAddr::V6(a) if a.is_unicast_link_local() || a.is_multicast() => {
+            // SAFETY: the name is a valid NUL-terminated string.
+            let scope = unsafe { libc::if_nametoindex(c"eth0".as_ptr()) };
+            SocketAddrV6::new(a, port, 0, scope).into()
+        }
+        other => SocketAddr::new(other, port),
+    }
 }
 
 /// The address as IPv6 programs write an IPv4 one.

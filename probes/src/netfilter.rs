@@ -394,9 +394,18 @@ fn counters(cx: &mut Cx, rules: &[Rule], tool: &str, dst: impl Fn(usize) -> IpAd
 /// The tool of a backend. That it is there and can be executed is asked here; what the kernel makes of it (iptables-nft
 /// fails at once where there is no nf_tables) is what the probe measures.
 pub(crate) fn tool(backend: &str) -> Result<String, String> {
-    let names = [format!("/usr/sbin/iptables-{backend}"), format!("/sbin/iptables-{backend}")];
+    tool_of("iptables", backend)
+}
+
+/// The same for IPv6.
+fn tool6(backend: &str) -> Result<String, String> {
+    tool_of("ip6tables", backend)
+}
+
+fn tool_of(program: &str, backend: &str) -> Result<String, String> {
+    let names = [format!("/usr/sbin/{program}-{backend}"), format!("/sbin/{program}-{backend}")];
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let missing = || format!("tool missing: iptables-{backend}");
+    let missing = || format!("tool missing: {program}-{backend}");
     let tool = first_existing(&names).ok_or_else(missing)?;
     match sys::run(&tool, &["--version"], TOOL_LIMIT) {
         // 126 and 127: the program or its libraries cannot be loaded.
@@ -522,7 +531,8 @@ fn sent_or_refused(outcome: Outcome) -> Outcome {
 
 /// Installs rules as an init container does: one after the other, and no further after the first refusal.
 fn install(cx: &mut Cx) {
-    let tool = match tool(cx.text("backend")) {
+    let found = if cx.text("family") == "6" { tool6(cx.text("backend")) } else { tool(cx.text("backend")) };
+    let tool = match found {
         Ok(tool) => tool,
         Err(why) => return cx.fact("", Outcome::Skipped { why }),
     };

@@ -26,7 +26,7 @@ pub async fn run(args: EgressArgs) -> Result<Exit, Error> {
         None => measure::matrix(&run_args(&args), &data).await?,
     };
     let wanted = |c: &&Cell| {
-        (c.id.starts_with("egress.") || c.id.starts_with("guard."))
+        ["egress.", "guard.", "ipv6."].iter().any(|family| c.id.starts_with(family))
             && args.from.as_ref().and(args.runtime.as_ref()).is_none_or(|r| *r == c.runtime)
     };
     let cells: Vec<Cell> = matrix.cells.iter().filter(wanted).cloned().collect();
@@ -46,8 +46,8 @@ pub async fn run(args: EgressArgs) -> Result<Exit, Error> {
 }
 
 fn run_args(args: &EgressArgs) -> RunArgs {
-    let asking =
-        RunArgs::asking(args.runtime.clone().into_iter().collect(), vec!["egress.*".to_owned(), "guard.*".to_owned()]);
+    let asked = ["egress.*", "guard.*", "ipv6.*"].map(str::to_owned).to_vec();
+    let asking = RunArgs::asking(args.runtime.clone().into_iter().collect(), asked);
     RunArgs { out: args.out.clone(), jobs: args.jobs, proxy: args.proxy, repeat: args.repeat, ..asking }
 }
 
@@ -87,11 +87,12 @@ fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 fn table(matrix: &Matrix, cells: &[Cell], data: &Data) -> (String, Exit) {
+    let (dual, cells): (Vec<&Cell>, Vec<&Cell>) = cells.iter().partition(|c| c.id.starts_with("ipv6."));
     let families = distinct(cells.iter().map(|c| family(c).to_owned()));
     let mut text = String::new();
     let mut exit = Exit::Ok;
     for runtime in distinct(cells.iter().map(|c| c.runtime.clone())) {
-        let mine: Vec<&Cell> = cells.iter().filter(|c| c.runtime == runtime).collect();
+        let mine: Vec<&Cell> = cells.iter().copied().filter(|c| c.runtime == runtime).collect();
         text.push_str(&format!("{runtime}: attempts that get out, of those tried\n\n{:22}", "model"));
         families.iter().for_each(|f| text.push_str(&format!("{f:>9}")));
         text.push_str("   R1 R3 R4\n");
@@ -142,6 +143,7 @@ fn table(matrix: &Matrix, cells: &[Cell], data: &Data) -> (String, Exit) {
                 notes.join("\n  ")
             ));
         }
+        text.push_str(&over_ipv6(&dual, &runtime));
         text.push('\n');
         let own = match best {
             Standing::Holds => Exit::Ok,
@@ -153,6 +155,33 @@ fn table(matrix: &Matrix, cells: &[Cell], data: &Data) -> (String, Exit) {
         }
     }
     (text, exit)
+}
+
+/// What gets out over IPv6, where the agent's network has it: groups of attempts by what is done about IPv6.
+fn over_ipv6(cells: &[&Cell], runtime: &str) -> String {
+    let mine: Vec<&Cell> = cells.iter().copied().filter(|c| c.runtime == runtime).collect();
+    // Of models that enforce on the host none can be said.
+    let told = |c: &&&Cell| !matches!(c.verdict, Verdict::NotApplicable | Verdict::Skipped);
+    let stages = distinct(mine.iter().filter(told).map(|c| stage(c)));
+    let treatments = distinct(mine.iter().map(|c| family(c).to_owned()));
+    if stages.is_empty() {
+        return String::new();
+    }
+    let mut text = "\nHad the agent's network IPv6: groups of attempts that get out over it\n\n".to_owned();
+    text.push_str(&format!("{:22}", "model"));
+    treatments.iter().for_each(|t| text.push_str(&format!("{t:>11}")));
+    text.push('\n');
+    for (model, backend) in stages {
+        let name = backend.as_ref().map_or_else(|| model.clone(), |b| format!("{model}/{b}"));
+        text.push_str(&format!("{name:22}"));
+        for t in &treatments {
+            let of: Vec<&&Cell> =
+                mine.iter().filter(|c| stage(c) == (model.clone(), backend.clone()) && family(c) == t).collect();
+            text.push_str(&format!("{:>11}", counted(&of.iter().collect::<Vec<_>>())));
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// `0/12`, `3/15 +2 ?1`.

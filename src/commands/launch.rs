@@ -181,14 +181,17 @@ async fn all_of(
                     tried += 1;
                 }
                 Job::Solo(_) => {}
-                Job::Driven(_) | Job::Netns(_) | Job::Egress { .. } | Job::Tamper | Job::Guard { .. } => {
-                    sink.emit(Event::Problem {
-                        runtime: launcher.name.clone(),
-                        scenario: job.name(),
-                        stage: UNSUPPORTED.to_owned(),
-                        why: NO_ENGINE.to_owned(),
-                    })
-                }
+                Job::Driven(_)
+                | Job::Netns(_)
+                | Job::Egress { .. }
+                | Job::Tamper
+                | Job::Guard { .. }
+                | Job::DualStack { .. } => sink.emit(Event::Problem {
+                    runtime: launcher.name.clone(),
+                    scenario: job.name(),
+                    stage: UNSUPPORTED.to_owned(),
+                    why: NO_ENGINE.to_owned(),
+                }),
             }
             progress.done();
         }

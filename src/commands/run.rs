@@ -38,7 +38,7 @@ use crate::{
     progress::{Progress, note},
     record::Record,
     scenario::{
-        Cx, LabHandle, Privilege, bridge, compose, egress, given, guard, health, joined, life, lifecycle, millis,
+        Cx, LabHandle, Privilege, bridge, compose, dual, egress, given, guard, health, joined, life, lifecycle, millis,
         netns, propagation, rehearsal, restart, shared, solo,
     },
     seccomp::{self, Profile, Setting},
@@ -278,6 +278,7 @@ async fn stages(
         ground.get_or_try_init(|| lab::survey(docker, &draft, &helper_runtime, tools.is_none(), dead, sink)).await?;
     let rehearsal = args.rehearsal.clone();
     let mut common = Common { sabotage: args.sabotage, rehearsal, ..common(run, image, ground.layout.approved()) };
+    common.ipv6 = plan.jobs.iter().flatten().any(|j| matches!(j, Job::DualStack { .. }));
     common.given = given.map(Arc::new);
     common.apparmor = info.host.security.iter().any(|s| s.contains("apparmor"));
     if let Some((reference, id)) = tools {
@@ -388,7 +389,12 @@ async fn one_runtime<'a>(cx: &Cx, runtime: &str, jobs: &'a [Job], progress: &Pro
     progress.begin(&format!("{runtime}: {}", first.name()));
     let started = match first {
         Job::Solo(name) => solo::run(cx, runtime, name).await,
-        Job::Driven(_) | Job::Netns(_) | Job::Egress { .. } | Job::Tamper | Job::Guard { .. } => false,
+        Job::Driven(_)
+        | Job::Netns(_)
+        | Job::Egress { .. }
+        | Job::Tamper
+        | Job::Guard { .. }
+        | Job::DualStack { .. } => false,
     };
     progress.done();
     if !started {
@@ -420,6 +426,7 @@ async fn one_job(cx: &Cx, runtime: &str, job: &Job, progress: &Progress) -> Opti
         Job::Netns(init) => netns::run(cx, runtime, init).await,
         Job::Egress { model, backend, raw } => egress::run(cx, runtime, model, backend.as_deref(), *raw).await,
         Job::Tamper => egress::tamper(cx, runtime).await,
+        Job::DualStack { model, backend, raw } => dual::run(cx, runtime, model, backend.as_deref(), *raw).await,
         Job::Guard { model, backend } => waiting = guard::prepare(cx, runtime, model, backend.as_deref()).await,
     }
     progress.done();
@@ -511,6 +518,7 @@ pub fn common(run: &str, image: &Image, resolver: std::net::Ipv4Addr) -> Common 
         apparmor: false,
         sabotage: None,
         rehearsal: None,
+        ipv6: false,
     }
 }
 

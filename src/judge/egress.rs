@@ -15,6 +15,7 @@ use crate::{
 
 mod contained;
 mod control;
+pub(super) mod dual;
 pub(super) mod guard;
 mod proxied;
 mod tampered;
@@ -55,7 +56,7 @@ pub(super) fn judge(record: &Record, capability: &Capability, planned: &PlannedC
     let Some(attempt) = ATTEMPTS.iter().find(|a| a.id == capability.attempt) else {
         return inconclusive("this version does not know the attempt");
     };
-    let look = Look { record, scenario, runtime: &planned.runtime, attempt, model, label: "" };
+    let look = Look { record, scenario, runtime: &planned.runtime, attempt, model, label: "", controls: IPV4 };
     let endings: Vec<Ending> = attempts
         .into_iter()
         .map(|seen| match (capability.want, attempt.payload) {
@@ -207,7 +208,21 @@ struct Look<'a> {
     model: &'a Model,
     /// What stands before the names of its facts: empty, or the failure they were made in.
     label: &'a str,
+    controls: Controls,
 }
+
+/// Where the same attempts are made with nothing enforcing.
+#[derive(Clone, Copy)]
+struct Controls {
+    open: &'static str,
+    /// With NET_RAW.
+    raw: &'static str,
+    /// Whether each label's attempts have destinations of their own, so that one names its attempt.
+    apart: bool,
+}
+
+const IPV4: Controls = Controls { open: "egress[open]", raw: "egress[open]+raw", apart: false };
+const IPV6: Controls = Controls { open: "ipv6[open]", raw: "ipv6[open]+raw", apart: true };
 
 impl Look<'_> {
     /// An arrival: a documented risk of the attempt where it has one, else a leak.
@@ -273,7 +288,8 @@ impl Look<'_> {
         // Of a control of tampering, all acts have one destination.
         let shared = matches!(self.attempt.payload, Payload::Tamper(_)) && seen.fact.name != self.attempt.id;
         // Nor has what is made again and again while the guard fails.
-        let own = !matches!(self.attempt.payload, Payload::Held) && !shared && self.label.is_empty();
+        let labelled = !self.label.is_empty() && !self.controls.apart;
+        let own = !matches!(self.attempt.payload, Payload::Held) && !shared && !labelled;
         let first = known.chain(self.record.from(seen.address).filter(mine).filter(|_| own)).next()?;
         let p = &first.packet;
         let text = format!("{} port {} to {} port {} arrived at the witness", p.src, p.sport, p.dst, p.dport);

@@ -113,6 +113,7 @@ fn one(
         }
         Scope::Egress => egress::judge(record, capability, planned, models),
         Scope::Guard => egress::guard::judge(record, capability, planned, models),
+        Scope::DualStack => egress::dual::judge(record, capability, planned, models),
     }
 }
 

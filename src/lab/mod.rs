@@ -4,7 +4,7 @@
 //! answered where a packet from each bridge would go.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::unix::net::UnixListener,
     sync::Arc,
     time::Duration,
@@ -113,6 +113,27 @@ impl Layout {
         self.witness(10)
     }
 
+    /// The lab's bridge over IPv6. Its third word is the lab's own, and no other run of this host has it.
+    pub fn lab6(&self) -> Ipv6Addr {
+        let [.., mine, _] = self.lab[LAB].octets();
+        Ipv6Addr::new(0x2001, 0xdb8, 0x213, u16::from(mine), 0, 0, 0, 0)
+    }
+
+    /// The witness on it: the router.
+    pub fn router6(&self) -> Ipv6Addr {
+        Ipv6Addr::from(u128::from(self.lab6()) + 1)
+    }
+
+    /// The IPv6 address of an agent that has this IPv4 address on the lab's bridge.
+    pub fn agent6(&self, agent: Ipv4Addr) -> Ipv6Addr {
+        Ipv6Addr::from(u128::from(self.lab6()) + u128::from(agent.octets()[3]))
+    }
+
+    /// An address of the documentation range of IPv6 that the witness answers on.
+    pub fn witness6(&self, phase: u16, n: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0x203, 0x113, 0, 0, phase, n)
+    }
+
     /// The proxy, as the lab's bridge sees it.
     pub fn proxy(&self) -> Ipv4Addr {
         self.on_lab(10)
@@ -143,9 +164,22 @@ pub struct Lab {
     pub abstract_name: String,
     /// Why the guarded and the redirected network have no rules on the host; empty where they have.
     pub host_rules: [String; 2],
+    /// The runtime of its own containers.
+    pub reference: String,
+    /// Its IPv6, or why it has none.
+    pub ipv6: Result<Ipv6Link, String>,
+    /// `net.ipv6.conf.all.forwarding` of the host before the run: a number, or `absent`.
+    pub forwards6: String,
     link: String,
     mac: String,
     cpus: u64,
+}
+
+/// The witness's port of the lab's bridge, over which it is the bridge's router of IPv6.
+#[derive(Clone, Debug)]
+pub struct Ipv6Link {
+    link: String,
+    mac: String,
 }
 
 /// The host before the run, and the helper that looked.
@@ -330,7 +364,10 @@ impl Ground {
             .zip(subnets.clone())
             .collect();
         let networks = [&common.lab, &common.internal, &common.guarded[0], &common.guarded[1]];
-        let witness_spec = Spec { cap_add: vec!["NET_ADMIN", "NET_RAW"], ..Spec::plain("witness") };
+        let mut witness_spec = Spec { cap_add: vec!["NET_ADMIN", "NET_RAW"], ..Spec::plain("witness") };
+        if self.has_ipv6(common).is_ok() {
+            witness_spec.extra.sysctls = IPV6_ON.to_vec();
+        }
         let how = Start {
             runtime,
             args: &["role", "witness"],
@@ -351,7 +388,7 @@ impl Ground {
         networks?;
         let witness = Arc::new(witness?);
         let pid = docker.ended(&witness.id).await?.pid.and_then(|p| i32::try_from(p).ok()).unwrap_or(0);
-        let ask = Ask::Link { link: link.clone(), peer: peer.clone(), pid };
+        let ask = Ask::Link { link: link.clone(), peer: peer.clone(), pid, bridge: None, unknown: vec![] };
         let Answer::Macs { host, peer: mac } = self.helper.ask(ask).await? else {
             return Err(Error::Bug("the helper told no hardware addresses".to_owned()));
         };
@@ -399,7 +436,15 @@ impl Ground {
         self.preflight(&layout, &bridges, &link).await?;
         let mut lab_links = vec![link.clone()];
         lab_links.extend(bridges.iter().map(|(b, _)| b.clone()));
-        self.helper.ask(Ask::Tap { subnets: subnets.clone(), lab_links }).await?;
+        let ipv6 = self.has_ipv6(common);
+        let mut watched = subnets.clone();
+        watched.extend(ipv6.is_ok().then(|| cidr6(layout.lab6())));
+        self.helper.ask(Ask::Tap { subnets: watched, lab_links }).await?;
+        // What stands on the lab's bridge is watched before it can send.
+        let ipv6 = match ipv6 {
+            Ok(()) => self.ipv6(common, &layout, &witness, pid).await,
+            Err(why) => Err(why),
+        };
         let host_rules = self.host_rules(common, &layout, &bridges).await?;
         let (host_port, abstract_name) = self.doors(common, &subnets).await;
         let mut lab = Lab {
@@ -412,6 +457,9 @@ impl Ground {
             host_port,
             abstract_name,
             host_rules,
+            reference: runtime.to_owned(),
+            ipv6,
+            forwards6: self.forwards6().to_owned(),
             link,
             mac,
             cpus,
@@ -426,6 +474,46 @@ impl Ground {
             docker.kill(&proxy.id, "KILL").await.map_err(|no| Error::Lab { why: no.why })?;
         }
         Ok(lab)
+    }
+
+    /// What the host forwards over IPv6, as the snapshot before the run has it.
+    fn forwards6(&self) -> &str {
+        let mine = self.before.iter().find_map(|l| l.strip_prefix("sysctl net.ipv6.conf.all.forwarding = "));
+        mine.unwrap_or("absent")
+    }
+
+    /// Whether the lab is to have IPv6 and the host's kernel does.
+    fn has_ipv6(&self, common: &Common) -> Result<(), String> {
+        match (common.ipv6, self.forwards6()) {
+            (false, _) => Err("nobody asked for it".to_owned()),
+            (true, "absent") => Err("the host's kernel has no IPv6".to_owned()),
+            (true, _) => Ok(()),
+        }
+    }
+
+    /// Makes the witness the router of IPv6 on the lab's bridge. No sysctl of the host is changed and nothing is routed
+    /// by it: the bridge carries frames between its ports, and the witness is one of them.
+    async fn ipv6(&self, common: &Common, layout: &Layout, witness: &Role, pid: i32) -> Result<Ipv6Link, String> {
+        let (link, peer) = (link_name(&common.run, "6"), link_name(&common.run, "q"));
+        let (lab, document) = (cidr6(layout.lab6()), cidr6(layout.witness6(0, 0)));
+        let ask = Ask::Link {
+            link: link.clone(),
+            peer: peer.clone(),
+            pid,
+            bridge: Some(bridge(&common.run, LAB)),
+            unknown: vec![lab.clone(), document.clone()],
+        };
+        let mac = match self.helper.ask(ask).await.map_err(|e| e.to_string())? {
+            Answer::Macs { peer, .. } => peer,
+            other => return Err(format!("the helper answered {other:?}")),
+        };
+        let router = layout.router6().into();
+        let (tcp, udp) = (TCP_PORTS.to_vec(), UDP_PORTS.to_vec());
+        witness
+            .ask(Ask::WitnessIpv6 { link: peer, router, lab, document, tcp, udp })
+            .await
+            .map_err(|e| e.to_string())?;
+        Ok(Ipv6Link { link, mac })
     }
 
     /// AWF's chain for the guarded networks. Why one has none is no error: its models are skipped, with the reason.
@@ -643,16 +731,19 @@ impl Lab {
 
     /// Waits until the witness has seen a marker from each CPU.
     pub async fn listening(&self) -> Result<(), String> {
+        self.marked(&self.link, &self.mac, (self.layout.witness(2).into(), self.layout.witness(1).into())).await
+    }
+
+    /// The same on its port of the lab's bridge.
+    pub async fn listening6(&self) -> Result<(), String> {
+        let ipv6 = self.ipv6.as_ref().map_err(String::clone)?;
+        self.marked(&ipv6.link, &ipv6.mac, (self.layout.witness6(0, 2).into(), self.layout.router6().into())).await
+    }
+
+    async fn marked(&self, link: &str, mac: &str, (from, to): (IpAddr, IpAddr)) -> Result<(), String> {
         let nonce = format!("awfp{}", crate::random_hex(6));
         let seen = self.witness.expect_marker(&nonce);
-        let ask = Ask::Markers {
-            link: self.link.clone(),
-            mac: self.mac.clone(),
-            from: self.layout.witness(2).into(),
-            to: self.layout.witness(1).into(),
-            port: MARKER_PORT,
-            nonce,
-        };
+        let ask = Ask::Markers { link: link.to_owned(), mac: mac.to_owned(), from, to, port: MARKER_PORT, nonce };
         self.helper.ask(ask).await.map_err(|e| format!("no markers: {e}"))?;
         let wanted = usize::try_from(self.cpus).unwrap_or(1).max(1);
         tokio::time::timeout(pace::scaled(Duration::from_secs(5)), seen.at_least(wanted))
@@ -668,6 +759,15 @@ fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|d| char::from(DIGITS[usize::from(d)])).collect()
 }
+
+/// A subnet of IPv6 of the lab: all are /64.
+fn cidr6(base: Ipv6Addr) -> String {
+    format!("{base}/64")
+}
+
+/// Sysctls of a container whose namespace has IPv6: the engine switches it off in networks that it gave none.
+pub const IPV6_ON: [(&str, &str); 2] =
+    [("net.ipv6.conf.all.disable_ipv6", "0"), ("net.ipv6.conf.default.disable_ipv6", "0")];
 
 /// After the markers. Late arrivals still count: verdicts are made from the whole journal.
 const SETTLE: Duration = Duration::from_millis(60);

@@ -1,6 +1,9 @@
 //! An agent under an enforcement model, and every attempt to get out of it.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use awf_probe_matrix::{InitUnder, Model, ModelNetwork, Outcome};
 use awf_probe_probes::{ATTEMPTS, Attempt, Payload, wire::Ask};
@@ -212,6 +215,15 @@ impl<'a> Way<'a> {
         Some(ask)
     }
 
+    /// The same attempt over IPv6, from this address, to a destination of the phase's own.
+    pub(super) fn twin(&self, id: &str, label: String, phase: u16, from: Ipv6Addr, mut more: Value) -> Option<Ask> {
+        let index = numbered().position(|(_, a)| a.id == id)?;
+        let to = self.cx.layout.witness6(phase, u16::try_from(index).ok()?);
+        more["agent"] = from.to_string().into();
+        more["dst"] = to.to_string().into();
+        self.again(id, label, more)
+    }
+
     fn attempt(&self, index: usize, a: &Attempt) -> Ask {
         let other = if self.net == INTERNAL { LAB } else { INTERNAL };
         let dropped: &[&str] = if self.model.in_agent && !a.early { &["NET_ADMIN", "NET_RAW"] } else { &[] };
@@ -232,6 +244,16 @@ impl<'a> Way<'a> {
         ask("egress.attempt", a.id, &self.params, more)
     }
 
+    /// The ask that makes these changes to the tables of IPv6.
+    pub(super) fn install6(&self, backend: &str, label: &str, rules: &[&str]) -> Ask {
+        ask("rules.install", label, &self.params, json!({"backend": backend, "family": "6", "rules": rules}))
+    }
+
+    /// The ask that switches IPv6 off as AWF's script does.
+    pub(super) fn off(&self, label: &str) -> Ask {
+        ask("ipv6.off", label, &self.params, json!({}))
+    }
+
     /// The ask that installs AWF's rules, reported under this label. With `failing` the script ends in its middle.
     pub(super) fn install(&self, backend: &str, address: Ipv4Addr, label: &str, failing: bool) -> Ask {
         let mut rules = rules(address, self.proxy, self.cx.layout.approved());
@@ -247,12 +269,23 @@ impl<'a> Way<'a> {
 }
 
 pub(super) async fn by_init(cx: &Cx, runtime: &str, scenario: &str, agent: &Agent, init: &str, install: Ask) {
-    let spec = Spec::init("init", agent.id());
+    by_joined(cx, (runtime, scenario, init), agent, agent.id(), vec![install]).await;
+}
+
+/// Has an init container in the namespace of the container `joins` do these one after the other.
+pub(super) async fn by_joined(
+    cx: &Cx,
+    (runtime, scenario, init): (&str, &str, &str),
+    agent: &Agent,
+    joins: &str,
+    asks: Vec<Ask>,
+) {
+    let spec = Spec::init("init", joins);
     let Some(mut container) = Agent::start(cx, runtime, scenario, "init", spec, Some(init)).await else {
         return agent.observe("engine", "init", Outcome::refused("does not start", format!("under {init}")));
     };
     agent.observe("engine", "init", Outcome::allowed(format!("under {init}")));
-    container.run(false, vec![install]).await;
+    container.run(false, asks).await;
     // AWF's init container exits once it is done.
     container.stop().await;
 }

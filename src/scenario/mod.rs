@@ -37,6 +37,7 @@ use crate::{
 pub mod bridge;
 mod case;
 pub mod compose;
+pub mod dual;
 pub mod egress;
 pub mod figure;
 pub mod given;
@@ -257,7 +258,7 @@ impl Agent {
         spec.env.push(format!("{COMM_ENV}={comm}"));
         let address = match &spec.net {
             Net::Lab(a) | Net::Internal(a) | Net::Other(_, a) => Some(IpAddr::from(*a)),
-            Net::None | Net::Join(_) | Net::Host => None,
+            Net::None | Net::Join(_) | Net::Host => spec.address,
         };
         let how = Start {
             runtime: also_under.unwrap_or(runtime),

@@ -24,7 +24,7 @@ impl View<'_> {
     pub(super) fn basis(&self, id: &str) -> Basis {
         let scope = self.catalogue.get(id).map(|c| c.scope);
         let (model, backend) = match scope {
-            Some(Scope::Egress | Scope::Guard) => (Some(self.model.id.clone()), self.backend),
+            Some(Scope::Egress | Scope::Guard | Scope::DualStack) => (Some(self.model.id.clone()), self.backend),
             Some(Scope::Netns) => {
                 let init = if self.model.init == InitUnder::Own { self.runtime } else { self.default_runtime };
                 (Some(format!("init={init}")), None)

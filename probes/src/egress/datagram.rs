@@ -10,7 +10,7 @@ use awf_probe_matrix::Outcome;
 
 use super::{
     Way,
-    tcp::{RECORD_ROUTE, own},
+    tcp::{self, own},
 };
 use crate::{
     Cx,
@@ -131,8 +131,7 @@ pub(super) fn sized(cx: &mut Cx, way: &mut Way, size: usize) {
 
 pub(super) fn options(cx: &mut Cx, way: &mut Way) {
     let to = SocketAddr::new(way.dst, PORT);
-    let set = |fd: &OwnedFd| net::set_option(fd, libc::IPPROTO_IP, libc::IP_OPTIONS, &RECORD_ROUTE);
-    shoot(cx, way, "", to, |n| n.as_bytes().to_vec(), set);
+    shoot(cx, way, "", to, |n| n.as_bytes().to_vec(), |fd| tcp::options(fd, to));
 }
 
 pub(super) fn lite(cx: &mut Cx, way: &mut Way) {
@@ -182,14 +181,7 @@ pub(super) fn on_link(cx: &mut Cx, way: &mut Way, address: &str) {
         other => other.parse().ok(),
     };
     let Some(to) = to else { return cx.fact("", Outcome::broken(format!("no address {address}"))) };
-    let to = match to {
-        IpAddr::V4(_) => SocketAddr::new(to, PORT),
-        IpAddr::V6(a) => {
-            // SAFETY: the name is a valid NUL-terminated string.
-            let scope = unsafe { libc::if_nametoindex(c"eth0".as_ptr()) };
-            std::net::SocketAddrV6::new(a, PORT, 0, scope).into()
-        }
-    };
+    let to = net::on_link(to, PORT);
     way.wait /= 4;
     let one = 1_i32.to_ne_bytes();
     shoot(

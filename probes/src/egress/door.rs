@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::SocketAddr,
-    os::{linux::net::SocketAddrExt, unix::net},
+    os::{linux::net::SocketAddrExt, unix},
 };
 
 use awf_probe_matrix::Outcome;
@@ -11,7 +11,7 @@ use awf_probe_matrix::Outcome;
 use super::{Way, report, tcp::request};
 use crate::{
     Cx,
-    net::{TcpTry, sent},
+    net::{self, TcpTry, sent},
     sys::refused,
 };
 
@@ -24,7 +24,7 @@ fn one(cx: &mut Cx, way: &mut Way, host: &str, port: u64) {
     }
     let nonce = way.nonces.next();
     let hello = request(&nonce);
-    let one = TcpTry::start(SocketAddr::new(host, port), nonce, hello);
+    let one = TcpTry::start(net::on_link(host, port), nonce, hello);
     report(cx, vec![(String::new(), one)], way.wait);
 }
 
@@ -59,7 +59,8 @@ pub(super) fn abstract_host(cx: &mut Cx, way: &mut Way) {
     if name.is_empty() {
         return cx.fact("", Outcome::Skipped { why: "the host's listener could not be started".to_owned() });
     }
-    let connected = net::SocketAddr::from_abstract_name(&name).and_then(|a| net::UnixStream::connect_addr(&a));
+    let connected =
+        unix::net::SocketAddr::from_abstract_name(&name).and_then(|a| unix::net::UnixStream::connect_addr(&a));
     let outcome = match connected {
         Ok(mut stream) => {
             drop(stream.set_read_timeout(Some(way.wait)));

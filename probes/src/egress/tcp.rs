@@ -1,6 +1,6 @@
 //! TCP, and what looks like it.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, os::fd::OwnedFd, time::Duration};
 
 use awf_probe_matrix::{Outcome, Sent};
 
@@ -142,7 +142,19 @@ pub(super) enum Special {
 }
 
 /// Record route, room for three hops, padded: the header is longer than a filter with fixed offsets thinks.
-pub(super) const RECORD_ROUTE: [u8; 16] = [7, 15, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const RECORD_ROUTE: [u8; 16] = [7, 15, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Padding among the destination options of IPv6: eight bytes between the header and what a filter looks for.
+const PADDING: [u8; 8] = [0, 0, 1, 4, 0, 0, 0, 0];
+
+/// Makes the header of whatever this socket sends longer.
+pub(super) fn options(fd: &OwnedFd, to: SocketAddr) -> io::Result<()> {
+    if to.is_ipv4() {
+        net::set_option(fd, libc::IPPROTO_IP, libc::IP_OPTIONS, &RECORD_ROUTE)
+    } else {
+        net::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS, &PADDING)
+    }
+}
 
 pub(super) fn special(cx: &mut Cx, way: &mut Way, special: Special) {
     let nonce = way.nonces.next();
@@ -153,7 +165,7 @@ pub(super) fn special(cx: &mut Cx, way: &mut Way, special: Special) {
     };
     let protocol = if matches!(special, Special::Multipath) { 262 } else { 0 };
     let one = TcpTry::prepared(to, nonce, hello, protocol, |fd| match special {
-        Special::Options => net::set_option(fd, libc::IPPROTO_IP, libc::IP_OPTIONS, &RECORD_ROUTE),
+        Special::Options => options(fd, to),
         Special::Multipath | Special::Mapped => Ok(()),
     });
     report(cx, vec![(String::new(), one)], way.wait);

@@ -48,7 +48,7 @@ fn section(page: &mut String, family: &[Capability], catalogue: &Catalogue) {
             Scope::Solo => "",
             Scope::Netns => ", a cell for each runtime of the init container",
             Scope::Egress => ", a cell for each enforcement model and iptables backend",
-            Scope::Guard => ", a cell for each enforcement model that counts and iptables backend",
+            Scope::Guard | Scope::DualStack => ", a cell for each enforcement model that counts and iptables backend",
         });
         page.push_str(match c.safety {
             Safety::Safe => "",

@@ -89,7 +89,7 @@ fn build(catalogue: &Catalogue, names: &[&str]) -> Matrix {
                         cells.push(cell(&capability.id, runtime, Some(init), None));
                     }
                 }
-                Scope::Egress | Scope::Guard => {
+                Scope::Egress | Scope::Guard | Scope::DualStack => {
                     let all = capability.scope == Scope::Egress;
                     for model in models().unwrap().into_iter().filter(|m| all || m.counts) {
                         let backends = if model.backends.is_empty() {

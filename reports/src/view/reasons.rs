@@ -62,7 +62,7 @@ impl<'a> View<'a> {
             return cell.reason.clone();
         }
         let family = cell.id.split('.').next().unwrap_or_default();
-        if !["netfilter", "netns", "egress", "guard"].contains(&family) {
+        if !["netfilter", "netns", "egress", "guard", "ipv6"].contains(&family) {
             return cell.reason.clone();
         }
         if cell.verdict == Verdict::NotApplicable {

@@ -33,7 +33,8 @@ pub fn hold_back(plan: &mut Plan) -> Vec<(String, String, &'static str)> {
                 | Job::Netns(_)
                 | Job::Egress { .. }
                 | Job::Tamper
-                | Job::Guard { .. } => API,
+                | Job::Guard { .. }
+                | Job::DualStack { .. } => API,
             };
             held.push((runtime.clone(), job.name(), why));
             false

@@ -69,6 +69,8 @@ pub struct Common {
     pub sabotage: Option<&'static Sabotage>,
     /// Settings that are rehearsed.
     pub rehearsal: Option<Arc<Rehearsal>>,
+    /// Whether the lab is to have IPv6.
+    pub ipv6: bool,
 }
 
 impl Common {
@@ -177,7 +179,7 @@ pub struct Ended {
 /// At most this much of a guest's output is looked at.
 const MAX_OUTPUT: usize = 32 << 20;
 /// Roles of the lab, which run under the reference runtime.
-const OURS: &[&str] = &["helper", "witness", "proxy", "sidecar"];
+const OURS: &[&str] = &["helper", "witness", "proxy", "sidecar", "holder"];
 const MAX_LINE: usize = 256 << 10;
 const MAX_STDERR: usize = 4 << 10;
 

@@ -8,7 +8,10 @@ use super::{
     control::{cannot_send_frames, is_refused_at_source, no_embedded_resolver, no_such_network},
     guest, ledger,
 };
-use crate::record::{Seen, was_made};
+use crate::{
+    record::{Seen, was_made},
+    scenario::dual::OPTIONS,
+};
 
 impl Look<'_> {
     /// It must end at the proxy or nowhere.
@@ -93,7 +96,7 @@ impl Look<'_> {
                 vec![],
             )
         };
-        let control = self.control("egress[open]", seen);
+        let control = self.control(self.controls.open, seen);
         if let Some(c) = control.filter(|c| self.arrived(c)) {
             evidence.push(self.control_line("open", c));
             if self.answered(seen) {
@@ -117,7 +120,7 @@ impl Look<'_> {
             }
             return Ending::new(Result_::Blocked, format!("{how}; {}", seen.fact.outcome), evidence);
         }
-        if let Some(c) = self.control("egress[open]+raw", seen) {
+        if let Some(c) = self.control(self.controls.raw, seen) {
             evidence.push(self.control_line("open with NET_RAW", c));
             let source = is_refused_at_source(&seen.fact.outcome);
             if self.arrived(c) && source {
@@ -135,11 +138,15 @@ impl Look<'_> {
         evidence.push(self.control_line("open", c));
         // What needs NET_RAW has a control of its own, which says whether it can be made.
         let source = is_refused_at_source(&seen.fact.outcome) && is_refused_at_source(&c.fact.outcome);
-        let (result, reason) = if source && !self.attempt.raw {
+        let (result, reason) = if source && !self.needs_raw() {
             let why = format!("the sandbox cannot make it, with nothing enforcing either: {}", c.fact.outcome);
             (Result_::NotApplicable, why)
         } else if no_such_network(seen) && no_such_network(c) {
-            let why = format!("the agent's network is IPv4 only, as AWF's is: {}", c.fact.outcome);
+            let why = if self.controls.apart {
+                format!("the sandbox has no IPv6, although the namespace it joined has: {}", c.fact.outcome)
+            } else {
+                format!("the agent's network is IPv4 only, as AWF's is: {}", c.fact.outcome)
+            };
             (Result_::NotApplicable, why)
         } else if no_embedded_resolver(seen) && no_embedded_resolver(c) {
             let why = format!("the sandbox has no resolver of its own: {}", c.fact.outcome);
@@ -150,9 +157,14 @@ impl Look<'_> {
         Ending::new(result, reason, evidence)
     }
 
+    /// Whether it has a control that is given NET_RAW: over IPv6 options of the header need it, too.
+    fn needs_raw(&self) -> bool {
+        self.attempt.raw || self.controls.apart && OPTIONS.contains(&self.attempt.id)
+    }
+
     /// The same attempt where nothing enforces, if it arrives there.
     pub(super) fn open_control(&self, seen: &Seen) -> Option<(&'static str, &Seen)> {
-        [("open", "egress[open]"), ("open with NET_RAW", "egress[open]+raw")]
+        [("open", self.controls.open), ("open with NET_RAW", self.controls.raw)]
             .into_iter()
             .find_map(|(model, scenario)| Some((model, self.control(scenario, seen).filter(|c| self.arrived(c))?)))
     }

@@ -3,7 +3,7 @@
 use awf_probe_matrix::{Capability, Cell, Model, ModelNetwork, Outcome, Result_, Sighting, Source};
 use awf_probe_probes::ATTEMPTS;
 
-use super::{Ending, Look, cell_of, combine, guest, parts, tried};
+use super::{Ending, IPV4, Look, cell_of, combine, guest, parts, tried};
 use crate::{
     event::PlannedCell,
     record::{Record, ScenarioRecord, Seen},
@@ -32,7 +32,15 @@ pub(crate) fn judge(record: &Record, capability: &Capability, planned: &PlannedC
         Ok(scenario) => scenario,
         Err(untold) => return *untold,
     };
-    let look = |attempt| Look { record, scenario, runtime: &planned.runtime, attempt, model, label: failure.name() };
+    let look = |attempt| Look {
+        record,
+        scenario,
+        runtime: &planned.runtime,
+        attempt,
+        model,
+        label: failure.name(),
+        controls: IPV4,
+    };
     let mut endings = Vec::new();
     for way in WAYS {
         let Some(attempt) = ATTEMPTS.iter().find(|a| a.id == way) else {
@@ -65,11 +73,11 @@ pub(crate) fn judge(record: &Record, capability: &Capability, planned: &PlannedC
     }
 }
 
-fn fact<'a>(scenario: &'a ScenarioRecord, source: Source, name: &str) -> Option<&'a Seen> {
+pub(super) fn fact<'a>(scenario: &'a ScenarioRecord, source: Source, name: &str) -> Option<&'a Seen> {
     scenario.facts.get(&(source, name.to_owned()))
 }
 
-fn said(scenario: &ScenarioRecord, name: &str, word: &str) -> bool {
+pub(super) fn said(scenario: &ScenarioRecord, name: &str, word: &str) -> bool {
     let seen = fact(scenario, Source::Guest, name);
     matches!(seen.map(|s| &s.fact.outcome), Some(Outcome::Value { value }) if value == word)
 }

@@ -48,6 +48,19 @@ pub(super) fn arriving() -> Vec<sock_filter> {
     ]
 }
 
+/// Passes IPv6 packets that did not originate here.
+pub(super) fn arriving_ipv6() -> Vec<sock_filter> {
+    vec![
+        load(PACKET_TYPE),
+        skip_unless(u32::from(libc::PACKET_OUTGOING), 1),
+        answer(0),
+        load(PROTOCOL),
+        skip_if(libc::ETH_P_IPV6 as u32, 1),
+        answer(0),
+        answer(TAKEN),
+    ]
+}
+
 /// Tests the words of an IPv6 source that the prefix covers.
 fn source6(base: u128, prefix: u8) -> Vec<sock_filter> {
     let word = |value: u128, n: u32| (value >> (96 - 32 * n)) as u32;
@@ -187,5 +200,8 @@ mod tests {
         assert!(run(&arriving(), &packet, libc::ETH_P_IPV6, libc::PACKET_MULTICAST) > 0);
         assert_eq!(run(&arriving(), &packet, kind, libc::PACKET_OUTGOING), 0);
         assert_eq!(run(&arriving(), &packet, libc::ETH_P_ARP, libc::PACKET_HOST), 0);
+        assert!(run(&arriving_ipv6(), &packet, libc::ETH_P_IPV6, libc::PACKET_HOST) > 0);
+        assert_eq!(run(&arriving_ipv6(), &packet, libc::ETH_P_IPV6, libc::PACKET_OUTGOING), 0);
+        assert_eq!(run(&arriving_ipv6(), &packet, kind, libc::PACKET_HOST), 0);
     }
 }

@@ -48,6 +48,18 @@ pub(super) fn configure(netlink: &mut Netlink, link: u32, forwarding: bool) -> i
     }
 }
 
+/// Makes a link a port of a bridge.
+pub(super) fn join_bridge(netlink: &mut Netlink, link: u32, bridge: u32) -> io::Result<()> {
+    netlink.change(libc::RTM_NEWLINK, 0, &Body::new(&link_header(link, 0, 0)).number(libc::IFLA_MASTER, bridge))
+}
+
+/// Has a link drop IPv4 packets whose answer would leave by another one (rp_filter 1).
+pub(super) fn filter_sources(netlink: &mut Netlink, link: u32) -> io::Result<()> {
+    let inet = Body::default().nest(IFLA_INET_CONF, Body::default().number(IPV4_DEVCONF_RP_FILTER, 1));
+    let spec = Body::default().nest(libc::AF_INET as u16, inet);
+    netlink.change(libc::RTM_NEWLINK, 0, &Body::new(&link_header(link, 0, 0)).nest(libc::IFLA_AF_SPEC, spec))
+}
+
 /// Sets a link up.
 pub(super) fn set_up(netlink: &mut Netlink, link: u32) -> io::Result<()> {
     let up = libc::IFF_UP as u32;
@@ -66,7 +78,12 @@ pub(super) fn delete_link(netlink: &mut Netlink, link: u32) -> io::Result<()> {
 
 /// Gives a link an address of its own, without a subnet.
 pub(super) fn add_address(netlink: &mut Netlink, link: u32, address: IpAddr) -> io::Result<()> {
-    let mut header = [family(address), width(address), IFA_F_NODAD, 0, 0, 0, 0, 0];
+    add_address_in(netlink, link, address, width(address))
+}
+
+/// Gives a link an address in a subnet of this prefix length, which is then on the link.
+pub(super) fn add_address_in(netlink: &mut Netlink, link: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
+    let mut header = [family(address), prefix, IFA_F_NODAD, 0, 0, 0, 0, 0];
     header[4..].copy_from_slice(&link.to_ne_bytes());
     let body = Body::new(&header).attr(libc::IFA_LOCAL, &octets(address)).attr(libc::IFA_ADDRESS, &octets(address));
     netlink.change(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &body)
@@ -172,6 +189,7 @@ fn rule_body(rule: &Rule) -> Body {
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_INET_CONF: u16 = 1;
 const IPV4_DEVCONF_FORWARDING: u16 = 1;
+const IPV4_DEVCONF_RP_FILTER: u16 = 8;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_NONE: u8 = 1;
 const IFA_F_NODAD: u8 = 2;

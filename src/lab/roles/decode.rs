@@ -55,8 +55,12 @@ pub(super) fn parse_address(message: &Message) -> Option<Address> {
         address: local.or(remote)?,
         prefix: *body.get(1)?,
         scope: *body.get(3)?,
+        tentative: body.get(2)? & IFA_F_TENTATIVE != 0,
     })
 }
+
+/// It is not known yet whether a neighbour has it, too.
+const IFA_F_TENTATIVE: u8 = 0x40;
 
 /// A route from `RTM_NEWROUTE`.
 pub(super) fn parse_route(message: &Message) -> Option<Route> {

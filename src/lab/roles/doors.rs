@@ -1,6 +1,6 @@
 //! Listeners of the run on the host, so that an agent that reaches the host reaches something of ours.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::io::Out;
+use super::net;
+use super::netlink::Netlink;
 use super::packet::find_nonce;
 use super::speak::{Peer, speak};
 use super::subnet::Subnet;
@@ -75,6 +77,47 @@ impl Doors {
             }),
         ];
         Ok(Self { port, tasks })
+    }
+}
+
+/// A listener at a link-local address: nobody beyond its link can reach it.
+pub(super) struct LinkDoor {
+    pub(super) address: Ipv6Addr,
+    /// The TCP port.
+    pub(super) port: u16,
+    task: JoinHandle<()>,
+}
+
+impl Drop for LinkDoor {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl LinkDoor {
+    /// Opens it; `None` if the link has no such address that can be used by now.
+    pub(super) async fn open(netlink: &mut Netlink, link: &str, out: &Out) -> Result<Option<Self>> {
+        let index = net::find_link(netlink, link)?.with_context(|| format!("no link {link}"))?.index;
+        let own = net::addresses(netlink)?.into_iter().filter(|a| a.link == index && !a.tentative);
+        let mut local = own.filter_map(|a| match a.address {
+            IpAddr::V6(a) if a.is_unicast_link_local() => Some(a),
+            _ => None,
+        });
+        let Some(address) = local.next() else { return Ok(None) };
+        let tcp = TcpListener::bind(SocketAddrV6::new(address, 0, 0, index)).await;
+        let tcp = tcp.with_context(|| format!("listen at {address} of {link}"))?;
+        let port = tcp.local_addr()?.port();
+        let out = out.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, client)) = tcp.accept().await {
+                let Ok(server) = stream.local_addr() else { continue };
+                let out = out.clone();
+                tokio::spawn(
+                    async move { speak(stream, &Peer { client, server, sni: None, content: None }, &out).await },
+                );
+            }
+        });
+        Ok(Some(Self { address, port, task }))
     }
 }
 

@@ -7,7 +7,7 @@
 use anyhow::{Context, Result, bail};
 
 use super::capture::{Capture, counters};
-use super::doors::Doors;
+use super::doors::{Doors, LinkDoor};
 use super::host_rules::{self, HostRules};
 use super::io::{Out, Role};
 use super::markers::{Markers, Way};
@@ -26,6 +26,7 @@ pub(super) struct Helper {
     tap: Option<Capture>,
     markers: Option<Markers>,
     doors: Option<Doors>,
+    link_door: Option<LinkDoor>,
     host_rules: HostRules,
 }
 
@@ -39,14 +40,26 @@ impl Helper {
             tap: None,
             markers: None,
             doors: None,
+            link_door: None,
             host_rules: HostRules::default(),
         }
     }
 
     /// Makes the pair; a step that fails takes the pair away again.
-    fn link(&mut self, link: String, peer: &str, pid: i32) -> Result<Answer> {
+    fn link(&mut self, link: String, peer: &str, pid: i32, bridge: Option<&str>, unknown: &[Cidr]) -> Result<Answer> {
         let mut netlink = Netlink::open(0)?;
         foreign_namespace(pid)?;
+        let unknown = parse_all(unknown)?;
+        if !unknown.is_empty() {
+            let taken = ranges::taken(&mut netlink)?;
+            if let Some((subnet, what)) = taken.iter().find(|(s, _)| unknown.iter().any(|u| u.overlaps(s))) {
+                bail!("the host knows of {what} {subnet}");
+            }
+        }
+        let bridge = match bridge {
+            Some(name) => Some(net::find_link(&mut netlink, name)?.with_context(|| format!("no bridge {name}"))?.index),
+            None => None,
+        };
         let macs = (random_mac()?, random_mac()?);
         change::add_veth(&mut netlink, (&link, macs.0), (peer, macs.1), pid)
             .with_context(|| format!("make the pair {link} and {peer} of pid {pid}"))?;
@@ -54,7 +67,10 @@ impl Helper {
             net::find_link(&mut netlink, &link)?.with_context(|| format!("no link {link} after it was made"))?.index;
         // Where /proc/sys can be written IPv6 goes entirely; elsewhere the link only gets no address.
         let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6"), "1");
-        let ready = change::configure(&mut netlink, index, true).and_then(|()| change::set_up(&mut netlink, index));
+        // A port of a bridge routes nothing itself.
+        let ready = change::configure(&mut netlink, index, bridge.is_none())
+            .and_then(|()| bridge.map_or(Ok(()), |bridge| change::join_bridge(&mut netlink, index, bridge)))
+            .and_then(|()| change::set_up(&mut netlink, index));
         self.made.push(Made::Link { name: link.clone(), index });
         ready.with_context(|| format!("configure link {link}"))?;
         Ok(Answer::Macs { host: net::format_mac(&macs.0), peer: net::format_mac(&macs.1) })
@@ -83,7 +99,7 @@ impl Role for Helper {
                 lines.extend(host_rules::listed());
                 Ok(Answer::Lines { lines })
             }
-            Ask::Link { link, peer, pid } => self.link(link, &peer, pid),
+            Ask::Link { link, peer, pid, bridge, unknown } => self.link(link, &peer, pid, bridge.as_deref(), &unknown),
             Ask::Routes { link, via, via_mac, table, document, bridges, dead_end } => {
                 let bridges =
                     bridges.into_iter().map(|(name, subnet)| Ok((name, subnet.parse()?))).collect::<Result<_>>()?;
@@ -116,6 +132,13 @@ impl Role for Helper {
                 let port = doors.port;
                 self.doors = Some(doors);
                 Ok(Answer::Doors { port })
+            }
+            Ask::LinkDoor { bridge } => {
+                if self.link_door.is_none() {
+                    self.link_door = LinkDoor::open(&mut Netlink::open(0)?, &bridge, &self.out).await?;
+                }
+                let door = self.link_door.as_ref();
+                Ok(Answer::LinkDoor { address: door.map(|d| d.address), port: door.map_or(0, |d| d.port) })
             }
             Ask::HostRules { run, bridges } => {
                 let make = |(nth, chain)| match self.host_rules.make(&run, nth, chain) {
@@ -171,6 +194,8 @@ impl Role for Helper {
             Ask::Knock { port } => Ok(Answer::Lines { lines: vec![bridges::knock(port).await?] }),
             Ask::Counters => Ok(counters(self.tap.as_ref(), &self.out)),
             Ask::Witness { .. }
+            | Ask::WitnessIpv6 { .. }
+            | Ask::Ipv6 { .. }
             | Ask::Serve { .. }
             | Ask::Mute { .. }
             | Ask::Proxy { .. }
@@ -185,6 +210,7 @@ impl Role for Helper {
         let mut netlink = Netlink::open(0)?;
         let mut failures = Vec::new();
         self.doors = None;
+        self.link_door = None;
         // A bridge that is still there is one of a run that was cut short, and its containers may still be talking.
         // It goes down before its rules go, or their next packet would take the host's default route.
         for bridge in self.bridges.drain(..) {

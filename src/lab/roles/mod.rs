@@ -1,8 +1,8 @@
 //! The lab's roles: what this executable does inside the lab's own containers.
 //!
 //! `helper` lives in the host's network namespace and owns every link, route and rule of a run; `witness` plays
-//! the Internet behind the helper's veth pair; `proxy` is the agent's only way out; `sidecar` stands beside it. Each speaks the JSON Lines of
-//! [`wire`] over stdin and stdout, and undoes what it made when stdin ends. On the host's side only this module
+//! the Internet behind the helper's veth pair; `proxy` is the agent's only way out; `sidecar` stands beside it; `holder`
+//! keeps a namespace that an agent joins. Each speaks the JSON Lines of [`wire`] over stdin and stdout, and undoes what it made when stdin ends. On the host's side only this module
 //! knows netlink and packet sockets.
 
 mod acl;
@@ -16,6 +16,7 @@ mod decode;
 mod dns;
 mod doors;
 mod helper;
+mod holder;
 mod host_rules;
 mod http;
 mod io;
@@ -50,13 +51,14 @@ pub(crate) fn runs() -> Vec<String> {
     procs::runs()
 }
 
-/// Runs the role `helper`, `witness`, `proxy` or `sidecar` until its stdin ends or a signal asks it to leave.
+/// Runs the role `helper`, `witness`, `proxy`, `sidecar` or `holder` until its stdin ends or a signal asks it to leave.
 pub async fn main(role: &str) -> Result<()> {
     match role {
         "helper" => io::serve(role, helper::Helper::new).await,
         "witness" => io::serve(role, witness::Witness::new).await,
         "proxy" => io::serve(role, proxy::Proxy::new).await,
         "sidecar" => io::serve(role, sidecar::Sidecar::new).await,
-        other => bail!("no role is called {other:?}: use helper, witness, proxy or sidecar"),
+        "holder" => io::serve(role, |_| holder::Holder).await,
+        other => bail!("no role is called {other:?}: use helper, witness, proxy, sidecar or holder"),
     }
 }

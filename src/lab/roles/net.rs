@@ -48,6 +48,8 @@ pub(super) struct Address {
     pub(super) prefix: u8,
     /// `RT_SCOPE_…`.
     pub(super) scope: u8,
+    /// Whether it cannot be used yet: neighbours are still asked for it.
+    pub(super) tentative: bool,
 }
 
 /// A route, in whatever table.
@@ -187,13 +189,13 @@ pub(super) fn neighbours(netlink: &mut Netlink) -> Result<Vec<Neighbour>> {
     decode(messages.iter(), parse_neighbour)
 }
 
-/// Where the kernel would send a packet that came in on `iif`.
+/// Where the kernel would send a packet that came in on `iif`, or, with 0, one of its own.
 pub(super) fn route_of(netlink: &mut Netlink, iif: u32, from: IpAddr, to: IpAddr) -> Result<Route> {
     let header = [family(to), width(to), width(from), 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let body = Body::new(&header)
-        .attr(libc::RTA_DST, &octets(to))
-        .attr(libc::RTA_SRC, &octets(from))
-        .number(libc::RTA_IIF, iif);
+    let mut body = Body::new(&header).attr(libc::RTA_DST, &octets(to)).attr(libc::RTA_SRC, &octets(from));
+    if iif != 0 {
+        body = body.number(libc::RTA_IIF, iif);
+    }
     let message = netlink.get(libc::RTM_GETROUTE, &body)?;
     parse_route(&message).context("a reply that is no route")
 }

@@ -167,7 +167,8 @@ fn rules_of(plan: &Plan) -> Vec<Rule> {
         rest: Vec::new(),
     };
     let mut rules = vec![rule(OWN, None, Some(plan.document), "lo")];
-    // The lab has no IPv6 yet. Whatever is said to the documentation range of IPv6, from wherever, ends here.
+    // IPv6 of the lab stays on a bridge, where the witness is its router: the host routes none of it. Whatever is said to
+    // the documentation range of IPv6 and comes to be routed here, from wherever, ends here.
     let everything = Rule { family: libc::AF_INET6 as u8, action: FR_ACT_BLACKHOLE, ..rule(SIX, None, None, "") };
     rules.extend("2001:db8::/32".parse().ok().map(|to| Rule { to: Some(to), ..everything }));
     rules.extend(plan.bridges.iter().map(|(_, subnet)| rule(BACK, Some(*subnet), Some(plan.document), "")));
@@ -204,7 +205,7 @@ pub(super) fn sweep_links(netlink: &mut Netlink) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     // Who does not see its own process sees nobody's.
     for link in links.into_iter().filter(|_| !alive.is_empty()) {
-        let run = link.name.strip_prefix("awfp").and_then(|n| n.strip_suffix('w')).unwrap_or_default();
+        let run = link.name.strip_prefix("awfp").and_then(|n| n.strip_suffix(['w', '6'])).unwrap_or_default();
         if run.len() == 8 && !alive.iter().any(|a| a.starts_with(run)) {
             let leftover = Made::Link { index: link.index, name: link.name };
             leftover.unmake(netlink).with_context(|| format!("remove leftover {leftover}"))?;

@@ -20,7 +20,7 @@ use super::dns::{self, Zone};
 use super::http::looks_like_http;
 use super::io::Out;
 use super::speak::{Content, GREETING, IDLE, Peer, greet, speak};
-use super::udp::Wildcard;
+use super::udp::{self, Wildcard};
 
 /// What every connection of the witness shares.
 pub(super) struct Shared {
@@ -48,8 +48,9 @@ impl Shared {
 /// Listens on a port of every address of the family of `like`.
 pub(super) fn listen(like: IpAddr, port: u16) -> Result<TcpListener> {
     let any: IpAddr = if like.is_ipv4() { [0u8; 4].into() } else { [0u8; 16].into() };
-    let bind = || {
-        let socket = if like.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let bind = || -> std::io::Result<TcpListener> {
+        let fd = udp::unbound(like, libc::SOCK_STREAM | libc::SOCK_NONBLOCK)?;
+        let socket = TcpSocket::from_std_stream(fd.into());
         socket.set_reuseaddr(true)?;
         socket.bind(SocketAddr::new(any, port))?;
         socket.listen(1024)

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -19,12 +19,15 @@ impl Wildcard {
     /// Binds the port on every address of the family of `like`.
     pub(super) fn bind(like: IpAddr, port: u16) -> io::Result<Self> {
         let any: IpAddr = if like.is_ipv4() { [0u8; 4].into() } else { [0u8; 16].into() };
-        let socket = std::net::UdpSocket::bind((any, port))?;
+        let socket: std::net::UdpSocket = unbound(like, libc::SOCK_DGRAM)?.into();
+        bind(&socket, (any, port).into())?;
         socket.set_nonblocking(true)?;
         if like.is_ipv4() {
             set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, &1i32)?;
         } else {
             set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, &1i32)?;
+            // A range that is local by a route has no addresses; without this, none of them may be answered from.
+            set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, &1i32)?;
         }
         UdpSocket::from_std(socket).map(Self)
     }
@@ -44,6 +47,31 @@ impl Wildcard {
     pub(super) fn port(&self) -> u16 {
         self.0.local_addr().map_or(0, |address| address.port())
     }
+}
+
+/// A socket of the family of `like`; one of IPv6 hears IPv6 alone, so that the port is free for IPv4 as well.
+pub(super) fn unbound(like: IpAddr, kind: i32) -> io::Result<OwnedFd> {
+    let family = if like.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: plain socket call; the result is checked before it is owned.
+    let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `fd` is a fresh descriptor nothing else owns.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    if like.is_ipv6() {
+        set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &1i32)?;
+    }
+    Ok(fd)
+}
+
+fn bind(socket: &impl AsRawFd, to: SocketAddr) -> io::Result<()> {
+    // SAFETY: an all-zero sockaddr_storage is a valid value.
+    let mut name: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let length = write_address(&mut name, to);
+    // SAFETY: the pointer and length describe `name`.
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const name).cast(), length) };
+    if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn receive(fd: i32, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, IpAddr)> {

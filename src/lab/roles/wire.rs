@@ -3,7 +3,7 @@
 //! A role answers every [`Ask`] with exactly one [`Say::Done`] or [`Say::Failed`] carrying the same `seq`, and
 //! reports what it sees in between, unasked. End of file on stdin means: undo everything and exit.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,10 @@ pub enum Ask {
         peer: String,
         /// The witness's pid in the host's pid namespace.
         pid: i32,
+        /// The bridge of the run whose port the host's end becomes; `None`: it is a link of its own, and routes.
+        bridge: Option<String>,
+        /// Subnets of which the host must know nothing; else no link is made.
+        unknown: Vec<Cidr>,
     },
     /// Helper. The policy route of the run's bridges: rules, a table with a default route through the
     /// witness, a blackhole behind it and a `throw` for each lab subnet.
@@ -169,6 +173,36 @@ pub enum Ask {
         /// Whether its resolver answers nothing.
         mute: bool,
     },
+    /// Witness. Become a router of the lab's bridge over IPv6: bring a further link up, make the documentation range
+    /// local, start the servers there and capture what arrives over IPv6.
+    WitnessIpv6 {
+        /// Name of the link in the witness's namespace.
+        link: String,
+        /// The router's address.
+        router: IpAddr,
+        /// The bridge's subnet.
+        lab: Cidr,
+        /// The documentation range: every address in it is answered.
+        document: Cidr,
+        /// TCP ports to listen on, as for IPv4.
+        tcp: Vec<u16>,
+        /// UDP ports.
+        udp: Vec<u16>,
+    },
+    /// Holder. Give the link an address and a default route over IPv6, and ask the kernel whether packets for these
+    /// addresses would take it.
+    Ipv6 {
+        /// Name of the link in the holder's namespace.
+        link: String,
+        /// The address it gets.
+        address: IpAddr,
+        /// Its subnet.
+        lab: Cidr,
+        /// Next hop of the default route.
+        router: IpAddr,
+        /// Where packets will be sent.
+        to: Vec<IpAddr>,
+    },
     /// Witness. Its resolver stops answering, or answers again.
     Mute {
         /// Whether it is silent.
@@ -201,6 +235,12 @@ pub enum Ask {
         lab: Vec<Cidr>,
         /// Name of the abstract socket.
         name: String,
+    },
+    /// Helper. Listen on the host at a bridge's own link-local address, which neighbours on that bridge alone reach.
+    /// Asked again, it answers the same.
+    LinkDoor {
+        /// The bridge.
+        bridge: String,
     },
     /// Helper. AWF's chain on the host for these bridges, jumped to from DOCKER-USER.
     HostRules {
@@ -271,7 +311,7 @@ pub struct HostChain {
 pub enum Say {
     /// The role runs; written once, first. `mac` addresses come with [`Done`](Say::Done) of `Link`.
     Ready {
-        /// `helper`, `witness`, `proxy` or `sidecar`.
+        /// `helper`, `witness`, `proxy`, `sidecar` or `holder`.
         role: String,
     },
     /// An ask succeeded.
@@ -412,6 +452,13 @@ pub enum Answer {
     },
     /// Of `Doors`.
     Doors {
+        /// The TCP port.
+        port: u16,
+    },
+    /// Of `LinkDoor`.
+    LinkDoor {
+        /// The address; none while the kernel still asks neighbours for it, or if there is none.
+        address: Option<Ipv6Addr>,
         /// The TCP port.
         port: u16,
     },
