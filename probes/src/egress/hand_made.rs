@@ -57,7 +57,14 @@ pub(super) fn send(cx: &mut Cx, way: &mut Way, payload: Payload) {
     let mut count = 0;
     for _ in 0..3 {
         for p in &packets {
-            if let Err(e) = net::send_to(&fd, p, SocketAddr::new(dst, 0)) {
+            let sending = net::send_to(&fd, p, SocketAddr::new(dst, 0));
+            // gVisor's raw sockets of IPv6 take no header of our own.
+            if let Err(e) = &sending
+                && (dst.is_ipv6() && e.raw_os_error() == Some(libc::EINVAL))
+            {
+                return cx.sent("", refused(e, "socket: it takes no IPv6 header of our own"), sent);
+            }
+            if let Err(e) = sending {
                 return cx.sent("", refused(&e, format!("sendto {dst}")), sent);
             }
             count += 1;
