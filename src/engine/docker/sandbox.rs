@@ -69,6 +69,8 @@ pub struct Common {
     pub sabotage: Option<&'static Sabotage>,
     /// Settings that are rehearsed.
     pub rehearsal: Option<Arc<Rehearsal>>,
+    /// Runtime of the sandbox whose network namespace those borrow that need none; without it each has its own.
+    pub lender: Option<String>,
 }
 
 impl Common {
