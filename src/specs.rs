@@ -239,6 +239,11 @@ impl Spec {
         })
     }
 
+    /// Whether nothing that is asked in it has to do with a network.
+    pub fn looks_at_no_network(name: &str) -> bool {
+        matches!(name, "cpu" | "unlimited" | "memory" | "memory-tmpfs" | "pids" | "marker" | "socket")
+    }
+
     /// Whether it stands in the lab.
     pub fn in_lab(name: &str) -> bool {
         matches!(name, "dns" | "netfilter" | "netfilter-noraw")

@@ -87,11 +87,12 @@ fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 fn table(matrix: &Matrix, cells: &[Cell], data: &Data) -> (String, Exit) {
+    let runtimes = distinct(cells.iter().map(|c| c.runtime.clone()));
     let (dual, cells): (Vec<&Cell>, Vec<&Cell>) = cells.iter().partition(|c| c.id.starts_with("ipv6."));
     let families = distinct(cells.iter().map(|c| family(c).to_owned()));
     let mut text = String::new();
     let mut exit = Exit::Ok;
-    for runtime in distinct(cells.iter().map(|c| c.runtime.clone())) {
+    for runtime in runtimes {
         let mine: Vec<&Cell> = cells.iter().copied().filter(|c| c.runtime == runtime).collect();
         text.push_str(&format!("{runtime}: attempts that get out, of those tried\n\n{:22}", "model"));
         families.iter().for_each(|f| text.push_str(&format!("{f:>9}")));

@@ -280,6 +280,9 @@ async fn stages(
     let mut common = Common { sabotage: args.sabotage, rehearsal, ..common(run, image, ground.layout.approved()) };
     common.ipv6 = plan.jobs.iter().flatten().any(|j| matches!(j, Job::DualStack { .. }));
     common.given = given.map(Arc::new);
+    // Nothing stands beside a sandbox of Kata in a namespace, and Podman's own networks are not looked into.
+    let alone = |name: &String| kata::is(name, info.runtimes.get(name));
+    common.lender = (!docker.podman && !plan.runtimes.iter().any(alone)).then(|| helper_runtime.clone());
     common.apparmor = info.host.security.iter().any(|s| s.contains("apparmor"));
     if let Some((reference, id)) = tools {
         common.toolbox = Some(Arc::new(docker.unpack_toolbox(run, reference, id, executable).await?));
@@ -340,11 +343,12 @@ async fn with_lab(
     let runtimes =
         plan.runtimes.iter().zip(&plan.jobs).map(|(runtime, jobs)| one_runtime(&cx, runtime, jobs, &progress));
     let (built, quiet) = tokio::join!(build, futures_util::future::join_all(runtimes));
-    // One after the other, when nothing else of the run is under way: these measure a share of a processor.
+    // When nothing else of the run is under way: these measure a share of a processor. Two of them fill one and a quarter.
+    let width = if info.host.cpus > 1 { QUIET.len() } else { 1 };
     for (runtime, jobs) in plan.runtimes.iter().zip(quiet) {
         let (guards, alone): (Vec<&Job>, Vec<&Job>) = jobs.into_iter().partition(|j| matches!(j, Job::Guard { .. }));
-        for job in alone {
-            one_job(&cx, runtime, job, &progress).await;
+        for some in alone.chunks(width) {
+            futures_util::future::join_all(some.iter().map(|job| one_job(&cx, runtime, job, &progress))).await;
         }
         // Last, and one runtime after the other: of many sandboxes at once each would wait for the others.
         let ready = futures_util::future::join_all(guards.into_iter().map(|job| one_job(&cx, runtime, job, &progress)));
@@ -519,6 +523,7 @@ pub fn common(run: &str, image: &Image, resolver: std::net::Ipv4Addr) -> Common 
         sabotage: None,
         rehearsal: None,
         ipv6: false,
+        lender: None,
     }
 }
 

@@ -30,7 +30,7 @@ pub async fn run(cx: &Cx, runtime: &str) {
     let [Ok(second), Ok(beside), Ok(late)] = more else {
         return cx.problem(runtime, scenario, "lab", "the lab is out of addresses; measure fewer runtimes at once");
     };
-    let permit = cx.jobs.acquire().await.ok();
+    let permit = cx.lab_jobs.acquire().await.ok();
     let alias = format!("agent-{}.awf-probe.test", super::seed());
     let spec = Spec {
         net: Net::Lab(address),

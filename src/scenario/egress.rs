@@ -93,7 +93,7 @@ pub(super) async fn footing<'a>(
         problem(NO_HOST_RULES, &lab.host_rules[net - GUARDED]);
         return None;
     }
-    let permit = cx.jobs.acquire().await.ok();
+    let permit = cx.lab_jobs.acquire().await.ok();
     let address = cx.address_on(net).map_err(|why| problem("lab", &why)).ok()?;
     Some((lab, permit, address))
 }
@@ -128,7 +128,7 @@ pub async fn tamper(cx: &Cx, runtime: &str) {
         Ok(lab) => lab,
         Err(why) => return cx.problem(runtime, scenario, "lab", why),
     };
-    let permit = cx.jobs.acquire().await.ok();
+    let permit = cx.lab_jobs.acquire().await.ok();
     let address = match cx.lab_address() {
         Ok(address) => address,
         Err(why) => return cx.problem(runtime, scenario, "lab", why),

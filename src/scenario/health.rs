@@ -43,7 +43,8 @@ pub async fn run(cx: &Cx, runtime: &str) {
 
 /// Waits until the state is reached, or [`LIMIT`], and reports state, checks and their time.
 async fn watch(case: &Case<'_>, name: &str, health: Health, enough: impl Fn(&str, usize) -> bool, first: bool) {
-    let spec = Spec { more: Settings { health: Some(health), ..Settings::default() }, ..Spec::plain("health") };
+    let more = Settings { health: Some(health), ..Settings::default() };
+    let spec = Spec { net: case.cx.borrowed().await, more, ..Spec::plain("health") };
     let Some(id) = case.make(spec, &once("lifecycle.idle", &json!({"ms": 300_000}))).await else { return };
     let started = case.start(&id).await;
     if let Err(no) = started {

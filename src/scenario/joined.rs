@@ -13,7 +13,7 @@ use crate::specs::{Net, Spec, Toolbox};
 pub async fn run(cx: &Cx, runtime: &str) {
     let scenario = "joined";
     let Some((lab, address)) = place(cx, runtime, scenario).await else { return };
-    let permit = cx.jobs.acquire().await.ok();
+    let permit = cx.lab_jobs.acquire().await.ok();
     let spec = Spec {
         net: Net::Lab(address),
         cap_add: vec!["NET_ADMIN", "NET_RAW"],

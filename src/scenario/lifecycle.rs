@@ -35,6 +35,11 @@ fn plain(more: Settings) -> Spec {
     Spec { more, ..Spec::plain("engine") }
 }
 
+/// Where the network is not looked at.
+async fn offline(case: &Case<'_>, more: Settings) -> Spec {
+    Spec { net: case.cx.borrowed().await, ..plain(more) }
+}
+
 fn value_or(result: Result<i64, No>) -> Outcome {
     result.map_or_else(|no| no.outcome(), Outcome::value)
 }
@@ -59,7 +64,7 @@ pub async fn exit(cx: &Cx, runtime: &str) {
 async fn codes(case: &Case<'_>) {
     let cx = case.cx;
     let told = once("lifecycle.exit-told", &Value::Null);
-    let Some(id) = case.make(plain(Settings::default()), &told).await else { return };
+    let Some(id) = case.make(offline(case, Settings::default()).await, &told).await else { return };
     for (i, code) in CODES.iter().enumerate() {
         let Some(mut sandbox) = case.run(&id).await else { break };
         if !case.ready(&mut sandbox).await {
@@ -83,7 +88,7 @@ async fn codes(case: &Case<'_>) {
 async fn no_start(case: &Case<'_>, name: &str, path: &str) {
     let cx = case.cx;
     let name = format!("start.{name}");
-    let spec = plain(Settings { entrypoint: Some(vec![path.to_owned()]), ..Settings::default() });
+    let spec = offline(case, Settings { entrypoint: Some(vec![path.to_owned()]), ..Settings::default() }).await;
     // Some engines look for the program when a container is created, others when it starts.
     match case.try_make(&spec, &[]).await {
         Err(no) => {
@@ -102,7 +107,10 @@ async fn no_start(case: &Case<'_>, name: &str, path: &str) {
 
 /// A fault ends process 1, which no signal it sends itself would.
 async fn fault(case: &Case<'_>) {
-    let Some(id) = case.make(plain(Settings::default()), &once("lifecycle.fault", &Value::Null)).await else { return };
+    let Some(id) = case.make(offline(case, Settings::default()).await, &once("lifecycle.fault", &Value::Null)).await
+    else {
+        return;
+    };
     match case.start(&id).await {
         Ok(()) => case.engine("exit.fault", value_or(case.cx.docker.wait(&id, 20).await)),
         Err(no) => case.problem("start", no.why),
@@ -112,7 +120,7 @@ async fn fault(case: &Case<'_>) {
 
 /// A container that fails, and how often the engine starts it again.
 async fn restarts(case: &Case<'_>, name: &str, restarts: Option<i64>) {
-    let spec = plain(Settings { restarts, ..Settings::default() });
+    let spec = offline(case, Settings { restarts, ..Settings::default() }).await;
     let Some(id) = case.make(spec, &once("lifecycle.exit", &json!({"code": 3}))).await else { return };
     match case.start(&id).await {
         Ok(()) => case.engine(name, restarted(case.cx, &id).await),
@@ -156,7 +164,8 @@ pub async fn signals(cx: &Cx, runtime: &str) {
 
 async fn polite(case: &Case<'_>) {
     let cx = case.cx;
-    let Some(id) = case.make(plain(Settings::default()), &once("lifecycle.signals", &Value::Null)).await else {
+    let Some(id) = case.make(offline(case, Settings::default()).await, &once("lifecycle.signals", &Value::Null)).await
+    else {
         return;
     };
     if let Some(mut sandbox) = case.run(&id).await
@@ -211,7 +220,7 @@ async fn starts(case: &Case<'_>, id: &str) -> Outcome {
 
 async fn stubborn(case: &Case<'_>) {
     let cx = case.cx;
-    let spec = plain(Settings { stop_signal: Some("SIGUSR2".to_owned()), ..Settings::default() });
+    let spec = offline(case, Settings { stop_signal: Some("SIGUSR2".to_owned()), ..Settings::default() }).await;
     let Some(id) = case.make(spec, &once("lifecycle.signals", &json!({"stubborn": 1}))).await else { return };
     if let Some(mut sandbox) = case.run(&id).await
         && case.ready(&mut sandbox).await
@@ -245,7 +254,9 @@ async fn logs(case: &Case<'_>) {
     let args = once("lifecycle.burst", &json!({"lines": BURST}));
     for (name, logged) in [("logs", true), ("logs.none", false)] {
         let lines = if logged { args.clone() } else { once("lifecycle.burst", &json!({"lines": 1})) };
-        let Some(id) = case.make(plain(Settings { logged, ..Settings::default() }), &lines).await else { continue };
+        let Some(id) = case.make(offline(case, Settings { logged, ..Settings::default() }).await, &lines).await else {
+            continue;
+        };
         if case.start(&id).await.is_ok() && cx.docker.wait(&id, 30).await.is_ok() {
             match cx.docker.logs(&id).await {
                 Err(no) => case.engine(name, no.outcome()),
@@ -264,7 +275,7 @@ async fn logs(case: &Case<'_>) {
 }
 
 async fn terminal(case: &Case<'_>) {
-    let spec = plain(Settings { tty: true, ..Settings::default() });
+    let spec = offline(case, Settings { tty: true, ..Settings::default() }).await;
     let Some(id) = case.make(spec, &once("lifecycle.terminal", &Value::Null)).await else { return };
     if let Some(mut sandbox) = case.run(&id).await {
         match case.fact(&mut sandbox, Duration::from_secs(20)).await {
@@ -281,7 +292,10 @@ async fn terminal(case: &Case<'_>) {
 }
 
 async fn input(case: &Case<'_>) {
-    let Some(id) = case.make(plain(Settings::default()), &once("lifecycle.input", &Value::Null)).await else { return };
+    let Some(id) = case.make(offline(case, Settings::default()).await, &once("lifecycle.input", &Value::Null)).await
+    else {
+        return;
+    };
     if let Some(mut sandbox) = case.run(&id).await
         && case.ready(&mut sandbox).await
     {

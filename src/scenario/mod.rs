@@ -12,7 +12,7 @@ use std::{
 use awf_probe_matrix::{Fact, Outcome};
 use awf_probe_probes::wire::{Ask, COMM_ENV};
 use serde_json::{Map, Value, json};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::{
     engine::{
@@ -78,8 +78,10 @@ pub struct Cx {
     pub helper: Arc<Role>,
     /// The engine's default runtime.
     pub default_runtime: String,
-    /// How many scenarios may be under way at once.
+    /// How many scenarios without the lab may be under way at once.
     pub jobs: Arc<Semaphore>,
+    /// The same for those in the lab: they come when it stands, take longest, and do not wait behind all others then.
+    lab_jobs: Arc<Semaphore>,
     /// How many sandboxes may be starting at once; a start keeps a processor busy, most of what follows waits.
     starts: Arc<Semaphore>,
     /// The longest a batch may take.
@@ -87,6 +89,8 @@ pub struct Cx {
     /// What sandboxes with every capability or the user's seccomp profile depend on.
     pub privilege: Arc<Privilege>,
     addresses: Arc<[AtomicU16; 4]>,
+    /// The sandbox that lends its network namespace, once one was asked for; `None` in it if it does not start.
+    lender: Arc<OnceCell<Option<Sandbox>>>,
 }
 
 /// A lab, why there is none, or neither yet.
@@ -131,7 +135,7 @@ impl Cx {
         privilege: Privilege,
     ) -> Self {
         let starts = Arc::new(Semaphore::new(jobs.max(1)));
-        let jobs = Arc::new(Semaphore::new(jobs.max(1) * 2));
+        let [jobs, lab_jobs] = [(); 2].map(|()| Arc::new(Semaphore::new(jobs.max(1) * 2)));
         let addresses = Arc::new([const { AtomicU16::new(20) }; 4]);
         Self {
             docker,
@@ -143,11 +147,26 @@ impl Cx {
             helper,
             default_runtime,
             jobs,
+            lab_jobs,
             starts,
             deadline,
             privilege: Arc::new(privilege),
             addresses,
+            lender: Arc::default(),
         }
+    }
+
+    /// A network for a sandbox in which no network is looked at: a namespace with nothing but loopback that others of the
+    /// run stand in as well. For each new namespace some engines start two copies of their own large program. Where the
+    /// lender does not start, each has a namespace of its own as without it.
+    pub(super) async fn borrowed(&self) -> Net {
+        let lend = || async {
+            let runtime = self.common.lender.as_deref()?;
+            let how =
+                Start { runtime, args: &["guest"], role: "lender", host_pid: false, also: vec![], aliases: vec![] };
+            self.docker.start(&self.common, &Spec::plain("lender"), how).await.ok()
+        };
+        self.lender.get_or_init(lend).await.as_ref().map_or(Net::None, |lender| Net::Join(lender.id.clone()))
     }
 
     /// The next free address on the lab's bridge, each given once in a run.
@@ -363,8 +382,16 @@ impl Agent {
         futures_util::future::join_all(each).await;
     }
 
-    /// Removes the sandbox.
-    pub async fn stop(self) {
+    /// Removes the sandbox. Its guest ends with its input, which costs the runtime less than to kill it; one that does not
+    /// is killed.
+    pub async fn stop(mut self) {
+        self.sandbox.end_input().await;
+        drop(self.cx.docker.wait(self.id(), 1).await);
+        self.kill().await;
+    }
+
+    /// Removes it without waiting for its guest: one that was started again no longer has this input.
+    pub(super) async fn kill(self) {
         remove(&self.cx, &self.runtime, &self.scenario, &self.sandbox.id).await;
     }
 }

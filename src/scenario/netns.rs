@@ -62,7 +62,7 @@ pub(super) async fn place(cx: &Cx, runtime: &str, scenario: &str) -> Option<(Arc
 pub async fn run(cx: &Cx, runtime: &str, init: &str) {
     let scenario = format!("netns[{init}]");
     let Some((lab, address)) = place(cx, runtime, &scenario).await else { return };
-    let permit = cx.jobs.acquire().await.ok();
+    let permit = cx.lab_jobs.acquire().await.ok();
     let spec = Spec { net: Net::Lab(address), ..Spec::awf("netns") };
     let Some(mut agent) = Agent::start(cx, runtime, &scenario, "agent", spec, None).await else { return };
     let params = cx.params(Some(address));

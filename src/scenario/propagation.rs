@@ -25,7 +25,9 @@ pub async fn run(cx: &Cx, runtime: &str) {
         Err(no) => return case.problem("volume", no.why),
     };
     let permit = cx.jobs.acquire().await.ok();
+    let net = cx.borrowed().await;
     let spec = |binds: Vec<(String, String, &'static str)>| Spec {
+        net: net.clone(),
         cap_add: vec!["SYS_ADMIN"],
         extra: Extra { propagated: binds, ..Extra::default() },
         ..Spec::plain(scenario)

@@ -12,7 +12,7 @@ use crate::specs::{Net, Spec};
 pub async fn run(cx: &Cx, runtime: &str) {
     let scenario = "restart";
     let Some((lab, address)) = place(cx, runtime, scenario).await else { return };
-    let permit = cx.jobs.acquire().await.ok();
+    let permit = cx.lab_jobs.acquire().await.ok();
     let spec = Spec { net: Net::Lab(address), ..Spec::awf(scenario) };
     let Some(mut agent) = Agent::start(cx, runtime, scenario, "agent", spec, None).await else { return };
     if let Err(why) = lab.listening().await {
@@ -33,7 +33,7 @@ pub async fn run(cx: &Cx, runtime: &str) {
             drain(cx, &lab, runtime, scenario).await;
         }
     }
-    agent.stop().await;
+    agent.kill().await;
     drop(permit);
 }
 

@@ -43,6 +43,9 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
     if spec.cap_add == ["ALL"] {
         spec.cap_drop = privilege.missing();
     }
+    if Spec::looks_at_no_network(name) {
+        spec.net = cx.borrowed().await;
+    }
     if name == "profile" {
         let Some(text) = &privilege.profile else { return true };
         spec.seccomp = Seccomp::File(Arc::clone(text));
@@ -55,7 +58,7 @@ pub async fn run(cx: &Cx, runtime: &str, name: &str) -> bool {
         }
     }
     // The closing of a semaphore is not part of a run.
-    let permit = cx.jobs.acquire().await.ok();
+    let permit = if in_lab { &cx.lab_jobs } else { &cx.jobs }.acquire().await.ok();
     let Some(mut agent) = Agent::start(cx, runtime, name, "agent", spec, None).await else { return false };
     let mut params = cx.params(in_lab.then_some(address));
     if name.starts_with("all-caps") || name == "profile" {

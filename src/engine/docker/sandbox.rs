@@ -71,6 +71,8 @@ pub struct Common {
     pub rehearsal: Option<Arc<Rehearsal>>,
     /// Whether the lab is to have IPv6.
     pub ipv6: bool,
+    /// Runtime of the sandbox whose network namespace those borrow that need none; without it each has its own.
+    pub lender: Option<String>,
 }
 
 impl Common {
