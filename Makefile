@@ -6,7 +6,7 @@ CARGO ?= cargo
 OUT   ?= target/awf-probe
 BIN   := target/$$(rustc -vV | sed -n 's/^host: //p')/release/awf-probe
 
-.PHONY: probe test test-command setup build generate lint speed clean-host
+.PHONY: probe test test-command test-vm setup build generate lint speed clean-host
 
 probe: setup build
 	$(BIN) run --all --report-only --out $(OUT)
@@ -18,6 +18,15 @@ test: setup
 # The command engine with real launchers: needs root, bubblewrap, QEMU, and a Linux kernel in AWF_PROBE_KERNEL.
 test-command:
 	$(CARGO) test --release --locked --test command -- --include-ignored
+
+# A second host, as a machine under QEMU (scripts/vm): the matrix is measured in it, and its journal judged by what
+# tests/expectations-vm.toml adds. Needs root or sudo. VM_ARGS="--runtime runsc", or "--only 'identity.*'" for a part of it.
+VM_ARGS ?= --runtime runc
+VM_OUT  ?= target/vm/out
+SUDO    := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=AWF_PROBE_VM_DIR,AWF_PROBE_VM_TIMEOUT)
+test-vm: build
+	$(SUDO) scripts/vm $(VM_ARGS) --out $(VM_OUT)
+	AWF_PROBE_JOURNAL=$(abspath $(VM_OUT))/journal.jsonl $(CARGO) test --release --locked --test conformance
 
 setup:
 	scripts/setup

@@ -80,7 +80,7 @@ pub enum Command {
     Selftest(SelftestArgs),
     /// What changed between two runs: verdicts, and the versions that may be the cause.
     #[command(
-        after_help = "Examples:\n  awf-probe diff old/report.json new/report.json\n  awf-probe diff old/journal.jsonl new --fail-on any --format markdown\n\nExit codes: 0 nothing that --fail-on names, 1 something, 2 usage, 4 unreadable journal."
+        after_help = "Examples:\n  awf-probe diff old/report.json new/report.json\n  awf-probe diff old/journal.jsonl new --fail-on any --format markdown\n  awf-probe diff runsc-2022 runsc-new --as runsc-2022=runsc-new\n\nExit codes: 0 nothing that --fail-on names, 1 something, 2 usage, 4 unreadable journal."
     )]
     Diff(DiffArgs),
     /// From reports to the runtime AWF should use, with reasons, or a refusal.
@@ -465,6 +465,10 @@ pub struct DiffArgs {
     pub before: PathBuf,
     /// The second run.
     pub after: PathBuf,
+    /// Compare the first run's runtime BEFORE with the second's AFTER: versions that are registered under two names.
+    /// May be repeated, for the runtimes of init containers, too.
+    #[arg(long = "as", value_name = "BEFORE=AFTER")]
+    pub renamed: Vec<String>,
     /// What makes the exit code 1.
     #[arg(long, default_value = "regressions", value_name = "WHAT")]
     pub fail_on: FailOn,

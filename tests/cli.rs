@@ -212,6 +212,30 @@ fn a_job_of_github_actions_gets_its_summary() {
     assert!(text.starts_with("before\n") && text.contains("| R1"), "{text}");
 }
 
+/// Two versions of gVisor on one host, which are registered under two names.
+#[test]
+fn diff_compares_versions_under_two_names() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/samples/runtimes");
+    let path = |name: &str| samples.join(name).to_str().expect("utf-8").to_owned();
+    let (old, new) = (path("runsc-2022-raw"), path("runsc-2024-raw"));
+    let changes = |named: &[&str]| {
+        let args = [&["diff", &old, &new, "--format", "json", "--fail-on", "none"], named].concat();
+        let value: serde_json::Value = serde_json::from_slice(&probe(&args, NOWHERE).stdout).expect("json");
+        let all = value["differences"].as_array().expect("differences").clone();
+        all.into_iter().map(|d| (d["change"].to_string(), d["cell"].to_string())).collect::<Vec<_>>()
+    };
+    assert!(changes(&[]).iter().all(|(change, _)| change == "\"gone\"" || change == "\"new\""), "other names");
+    let all =
+        ["--as", "runsc-2022-raw=runsc-raw", "--as", "runsc-2022=runsc", "--as", "runsc-2022-hostnet=runsc-hostnet"];
+    let named = changes(&all);
+    let fixed = ("\"newly-fixed\"".to_owned(), "\"netfilter.dnat.tcp.legacy\"".to_owned());
+    assert!(named.contains(&fixed) && named.len() < 10, "{named:?}");
+    let says = |pair: &str, words: &[&str]| fails(&probe(&["diff", &old, &new, "--as", pair], NOWHERE), 2, words);
+    says("runsc-raw", &["no `=`", "BEFORE=AFTER"]);
+    says("runsc=runsc-raw", &["first run has no runtime \"runsc\"", "it has: ", "runsc-2022-raw"]);
+    says("runsc-2022-raw=runcc", &["second run has no runtime \"runcc\"", "it has: ", "runsc-raw"]);
+}
+
 #[test]
 fn diff_exits_by_what_it_is_told_to_fail_on() {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/samples/journals");

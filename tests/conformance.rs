@@ -2,20 +2,44 @@
 //! version or, without one, is conclusive. `AWF_PROBE_JOURNAL=FILE` judges a journal instead of running.
 
 use std::{
+    cell::RefCell,
+    collections::HashMap,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
 use awf_probe::{commands::Data, journal, judge::judge};
 use awf_probe_matrix::{Cell, Matrix, Verdict};
-use globset::Glob;
+use globset::{Glob, GlobMatcher};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    /// What holds where no entry fits by itself.
+    #[serde(default)]
+    like: Vec<Like>,
     expect: Vec<Expectation>,
+}
+
+/// A runtime under another engine that is expected to do what one of the first host does.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Like {
+    runtime: String,
+    engine: String,
+    #[serde(rename = "as")]
+    other: Place,
+}
+
+/// Where a cell was measured. In [`Like`], `=` is what it was.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    runtime: String,
+    version: String,
+    engine: String,
 }
 
 /// What is expected of some cells, and why.
@@ -73,20 +97,26 @@ fn measure() -> Result<PathBuf, String> {
     Ok(out.join("journal.jsonl"))
 }
 
+/// The entries of both hosts, the second one's first.
+fn expectations() -> Result<File, toml::de::Error> {
+    let mut all = toml::from_str::<File>(include_str!("expectations-vm.toml"))?;
+    all.expect.extend(toml::from_str::<File>(include_str!("expectations.toml"))?.expect);
+    Ok(all)
+}
+
 fn trials(matrix: &Matrix) -> Vec<Trial> {
-    let text = include_str!("expectations.toml");
-    let expectations = match toml::from_str::<File>(text) {
-        Ok(file) => file.expect,
+    let expectations = match expectations() {
+        Ok(all) => all,
         Err(e) => return vec![Trial::test("expectations", move || Err(Failed::from(e.to_string())))],
     };
-    let engine = matrix.host.engine.clone();
     let mut trials: Vec<Trial> = matrix
         .cells
         .iter()
         .map(|cell| {
             let version = matrix.runtimes.iter().find(|r| r.name == cell.runtime).map(|r| r.version.clone());
-            let version = version.unwrap_or_default();
-            let expected = expectations.iter().find(|e| fits(e, cell, &version, &engine)).cloned();
+            let (runtime, engine) = (cell.runtime.clone(), matrix.host.engine.clone());
+            let place = Place { runtime, version: version.unwrap_or_default(), engine };
+            let expected = expectations.of(cell, &place).cloned();
             let cell = cell.clone();
             Trial::test(format!("{}::{}", cell.runtime, cell.name()), move || check(&cell, expected.as_ref()))
         })
@@ -116,7 +146,7 @@ fn check(cell: &Cell, expected: Option<&Expectation>) -> Result<(), Failed> {
             Ok(())
         }
         Some(e) => Err(Failed::from(format!(
-            "expected {} ({}), measured {}: {}\nif that is right, explain it in tests/expectations.toml",
+            "expected {} ({}), measured {}: {}\nif that is right, explain it in tests/expectations.toml, or in expectations-vm.toml for the second host",
             e.verdict, e.why, cell.verdict, cell.reason
         ))),
         None if cell.verdict.is_conclusive() => Ok(()),
@@ -124,19 +154,61 @@ fn check(cell: &Cell, expected: Option<&Expectation>) -> Result<(), Failed> {
     }
 }
 
-fn fits(e: &Expectation, cell: &Cell, version: &str, engine: &str) -> bool {
-    let glob = |pattern: &str, text: &str| {
-        // A glob that cannot be read fits nothing, and the cells it was meant for show it.
-        Glob::new(pattern).is_ok_and(|g| g.compile_matcher().is_match(text))
-    };
-    let stage = match (&cell.model, &cell.backend) {
+impl File {
+    /// What is expected of a cell, if anything is.
+    fn of(&self, cell: &Cell, place: &Place) -> Option<&Expectation> {
+        let stage = stage(cell);
+        let find = |place: &Place, stage: &str| self.expect.iter().find(|e| fits(e, &cell.id, place, stage));
+        find(place, &stage).or_else(|| {
+            let other = self.like(place)?;
+            // An init container's runtime is one of this host, too.
+            let init = stage.strip_prefix("init=").map(|r| Place { runtime: r.to_owned(), ..place.clone() });
+            let init = init.map(|init| self.like(&init).map_or(init.runtime, |o| o.runtime));
+            find(&other, &init.map_or(stage, |runtime| format!("init={runtime}")))
+        })
+    }
+
+    fn like(&self, place: &Place) -> Option<Place> {
+        let found = self
+            .like
+            .iter()
+            .find(|l| glob(&l.runtime, &place.runtime) && glob(&l.engine, &place.engine))?
+            .other
+            .clone();
+        let or = |said: String, was: &String| if said == "=" { was.clone() } else { said };
+        Some(Place {
+            runtime: or(found.runtime, &place.runtime),
+            version: or(found.version, &place.version),
+            engine: or(found.engine, &place.engine),
+        })
+    }
+}
+
+/// `MODEL/BACKEND`, or the model, or nothing.
+fn stage(cell: &Cell) -> String {
+    match (&cell.model, &cell.backend) {
         (Some(m), Some(b)) => format!("{m}/{b}"),
         (Some(m), None) => m.clone(),
         (None, _) => String::new(),
-    };
-    glob(&e.runtime, &cell.runtime)
-        && glob(&e.version, version)
-        && glob(&e.engine, engine)
-        && e.cells.iter().any(|c| glob(c, &cell.id))
-        && (e.models.is_empty() || e.models.contains(&stage))
+    }
+}
+
+fn fits(e: &Expectation, id: &str, place: &Place, stage: &str) -> bool {
+    glob(&e.runtime, &place.runtime)
+        && glob(&e.version, &place.version)
+        && glob(&e.engine, &place.engine)
+        && e.cells.iter().any(|c| glob(c, id))
+        && (e.models.is_empty() || e.models.iter().any(|m| m == stage))
+}
+
+/// A glob that cannot be read fits nothing, and the cells it was meant for show it.
+fn glob(pattern: &str, text: &str) -> bool {
+    thread_local! {
+        static READ: RefCell<HashMap<String, Option<GlobMatcher>>> = RefCell::default();
+    }
+    READ.with_borrow_mut(|read| {
+        let matcher =
+            read.entry(pattern.to_owned()).or_insert_with(|| Glob::new(pattern).ok().map(|g| g.compile_matcher()));
+        matcher.as_ref().is_some_and(|m| m.is_match(text))
+    })
 }

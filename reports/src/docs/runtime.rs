@@ -8,7 +8,7 @@ use awf_probe_matrix::{Catalogue, Cell, Fingerprint, Matrix, RequirementResult, 
 use crate::{
     ReportError, Style,
     markdown::{code, escape, row},
-    text::{clean, count},
+    text::{clean, count, engine_name},
     view::View,
 };
 
@@ -145,7 +145,7 @@ impl<'a> Of<'a> {
     /// `Linux 6.18.44, Docker Engine 20.10.24, cgroup v1`.
     fn host(&self) -> String {
         let h = &self.measured.matrix.host;
-        format!("Linux {}, Docker Engine {}, cgroup v{}", clean(&h.kernel), clean(&h.engine), clean(&h.cgroup))
+        format!("Linux {}, {}, cgroup v{}", clean(&h.kernel), engine_name(&clean(&h.engine)), clean(&h.cgroup))
     }
 
     fn introduction(&self) -> String {

@@ -321,12 +321,16 @@ _awf__probe() {
             return 0
             ;;
         awf__subcmd__probe__subcmd__diff)
-            opts="-h -V --fail-on --format --help --version"
+            opts="-h -V --as --fail-on --format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --as)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --fail-on)
                     COMPREPLY=($(compgen -W "regressions any none" -- "${cur}"))
                     return 0

@@ -130,6 +130,7 @@ complete -c awf-probe -n "__fish_awf_probe_using_subcommand selftest" -l out -d 
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand selftest" -l format -d 'text or json' -r
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand selftest" -s h -l help -d 'Print help'
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand selftest" -s V -l version -d 'Print version'
+complete -c awf-probe -n "__fish_awf_probe_using_subcommand diff" -l as -d 'Compare the first run\'s runtime BEFORE with the second\'s AFTER: versions that are registered under two names. May be repeated, for the runtimes of init containers, too' -r
 complete -c awf-probe -n "__fish_awf_probe_using_subcommand diff" -l fail-on -d 'What makes the exit code 1' -r -f -a "regressions\t'Anything worse than before: what fails now and did not, and what held and is gone or cannot be told any more'
 any\t'Any difference of a cell or a requirement'
 none\t'Nothing'"

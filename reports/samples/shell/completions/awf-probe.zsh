@@ -176,6 +176,7 @@ _arguments "${_arguments_options[@]}" : \
 ;;
 (diff)
 _arguments "${_arguments_options[@]}" : \
+'*--as=[Compare the first run'\''s runtime BEFORE with the second'\''s AFTER\: versions that are registered under two names. May be repeated, for the runtimes of init containers, too]:BEFORE=AFTER:_default' \
 '--fail-on=[What makes the exit code 1]:WHAT:((regressions\:"Anything worse than before\: what fails now and did not, and what held and is gone or cannot be told any more"
 any\:"Any difference of a cell or a requirement"
 none\:"Nothing"))' \
