@@ -6,7 +6,7 @@
 
 use bollard::models::{ContainerCreateBody, HostConfig, MountType};
 
-use crate::lab::roles::wire::Hearing;
+use crate::lab::roles::wire::{Bottleneck, Hearing};
 
 /// Where the defect is.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ pub enum Deed {
     Allow(&'static [&'static str]),
     /// The witness reports not all packets that arrive, and counts none as lost.
     Witness(Hearing),
+    /// The way to the witness takes no more than this: packets are late, or lost.
+    Wire(Bottleneck),
     /// The witness is killed when the first agent has made its attempts.
     WitnessDies,
     /// The resolver takes queries and answers none.
@@ -114,7 +116,7 @@ fn without_security(body: &mut ContainerCreateBody, what: &str) {
     });
 }
 
-use Deed::{Allow, NoRoute, ProxyDies, ResolverMute, Rules, Sandbox, Witness, WitnessDies};
+use Deed::{Allow, NoRoute, ProxyDies, ResolverMute, Rules, Sandbox, Wire, Witness, WitnessDies};
 use Turn::{Fail, NoBetter, NoPass, Untold};
 
 /// All of them.
@@ -301,6 +303,18 @@ pub const SABOTAGES: &[Sabotage] = &[
         name: "witness-lossy",
         about: "the witness reports every other packet",
         deed: Witness(Hearing::EveryOther),
+        turns: &[("egress.*", NoBetter)],
+    },
+    Sabotage {
+        name: "wire-slow",
+        about: "packets to the witness queue for up to seconds, and none is lost",
+        deed: Wire(Bottleneck { rate: 4000, burst: 1600, queue: 1 << 20 }),
+        turns: &[("egress.*", NoBetter)],
+    },
+    Sabotage {
+        name: "wire-lossy",
+        about: "most packets to the witness are lost on the way",
+        deed: Wire(Bottleneck { rate: 500, burst: 1600, queue: 100 }),
         turns: &[("egress.*", NoBetter)],
     },
     Sabotage {

@@ -2,22 +2,34 @@
 //! and one that a defect elsewhere turns is a wrong one.
 //!
 //! This executable is both the test and the runtime: the engine is told its path under a name of the test's own, and
-//! the name it is called by says which defect to have (`saboteurs/wrapper.rs`). The table of defects, with the cells
-//! each must break and no other, is `saboteurs/table.rs`; a new capability is taken up by a line there.
+//! the name it is called by says which defect to have (`saboteurs/wrapper.rs`). The defects are in `saboteurs/table.rs`,
+//! the cells each must break and no other in `saboteurs/breaks.toml`, which is read when the test runs.
 //!
-//! `cargo test --test saboteurs -- NAME` measures what matches only; `AWF_PROBE_SABOTEURS=full` asks for the egress and
-//! netns cells of every saboteur, also of those whose defect cannot reach the network.
+//! `cargo test --release --test saboteurs -- NAME` measures what matches only. What was measured stays below
+//! `target/tmp/saboteurs`, and is not measured again while awf-probe and the defect are the same; an interruption loses
+//! the run under way. `AWF_PROBE_SABOTEURS` is a list of `full` (the egress, netns, guard and compose cells of every
+//! saboteur, also of those whose defect cannot reach them), `again` (also what was measured before) and `saved` (no
+//! engine: the journals on disk are judged by the catalogue of now).
 
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use measure::Mode;
 
+#[path = "saboteurs/breaks.rs"]
+mod breaks;
+#[path = "saboteurs/edits.rs"]
+mod edits;
 #[path = "saboteurs/guest.rs"]
 mod guest;
 #[path = "saboteurs/kills.rs"]
 mod kills;
+#[path = "saboteurs/measure.rs"]
+mod measure;
 #[path = "saboteurs/registry.rs"]
 mod registry;
+#[path = "saboteurs/store.rs"]
+mod store;
 #[path = "saboteurs/table.rs"]
 mod table;
 #[path = "saboteurs/wrapper.rs"]
@@ -39,10 +51,11 @@ fn main() -> ExitCode {
         trials.extend(asked.iter().map(|s| Trial::test(format!("saboteur::{}", s.name), || Ok(()))));
         return libtest_mimic::run(&args, trials).exit_code();
     }
-    match kills::measure(&asked) {
-        Ok(kills) => {
-            kills.print();
-            trials.extend(kills.trials());
+    let compared = breaks::load().and_then(|b| Ok((measure::measure(&asked, Mode::of_environment()?)?, b)));
+    match compared {
+        Ok((kills, breaks)) => {
+            kills.print(&breaks);
+            trials.extend(kills.trials(&breaks));
         }
         // An engine that does not answer is a failure, not a reason to test nothing.
         Err(why) => trials.push(Trial::test("measure", move || Err(Failed::from(why)))),
@@ -70,13 +83,22 @@ fn table_trials() -> Vec<Trial> {
             Ok(())
         }),
         check("there_are_at_least_forty", || {
-            let killers = table::SABOTEURS.iter().filter(|s| !s.breaks.is_empty()).count();
+            let killers = breaks::load()?.values().filter(|b| !b.is_empty()).count();
             if killers >= 40 { Ok(()) } else { Err(format!("only {killers} saboteurs break something")) }
         }),
-        check("every_saboteur_says_why", || {
+        check("every_saboteur_says_what_it_breaks_and_why", || {
+            let breaks = breaks::load()?;
+            if let Some(name) = breaks.keys().find(|n| table::find(n).is_none()) {
+                return Err(format!("breaks.toml: no saboteur is called {name}"));
+            }
             for s in table::SABOTEURS {
-                if s.why.len() < 20 || s.gap && !s.breaks.is_empty() {
-                    return Err(format!("{}: say why; a known gap breaks nothing", s.name));
+                let broken = breaks.get(s.name).ok_or_else(|| format!("{}: breaks.toml does not have it", s.name))?;
+                broken.globs()?;
+                if broken.why.len() < 20 {
+                    return Err(format!("{}: say why", s.name));
+                }
+                if broken.gap && !broken.is_empty() {
+                    return Err(format!("{}: a known gap breaks nothing", s.name));
                 }
             }
             Ok(())

@@ -223,6 +223,10 @@ fn terminal_now(cx: &mut Cx) {
     // SAFETY: a plain call on a descriptor.
     let is = unsafe { libc::isatty(1) == 1 };
     cx.fact("", Outcome::value(if is { "terminal" } else { "no terminal" }));
+    if cx.number("waits").is_some() {
+        // Until its answer has been read; an input that has ended is a client who has gone.
+        drop(io::stdin().lock().read_line(&mut String::new()));
+    }
 }
 
 fn terminal(cx: &mut Cx) {

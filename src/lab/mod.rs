@@ -470,6 +470,10 @@ impl Ground {
         );
         let (proxy, serving) = proxy?;
         (lab.sidecar, lab.proxy, lab.serving) = (Some(sidecar?), Some(proxy), Some(serving));
+        if let Some(Deed::Wire(to)) = deed {
+            // Not before the lab stands: what is tried is the agents' way, not the lab's own start.
+            self.helper.ask(Ask::Narrow { link: lab.link.clone(), to }).await?;
+        }
         if let (Some(Deed::ProxyDies), Some(proxy)) = (deed, &lab.proxy) {
             docker.kill(&proxy.id, "KILL").await.map_err(|no| Error::Lab { why: no.why })?;
         }

@@ -71,7 +71,8 @@ async fn execs(case: &Case<'_>, id: &str) {
         }
     }
     for (name, tty) in [("exec.terminal", true), ("exec.no-terminal", false)] {
-        let what = ExecAsk { tty, ..run(command("lifecycle.terminal-now", &Value::Null)) };
+        // What a command that ends at once wrote to its terminal may be lost with the terminal: it waits until it is read.
+        let what = ExecAsk { tty, waits: true, ..run(command("lifecycle.terminal-now", &json!({"waits": 1}))) };
         let outcome = match docker.exec(id, &what).await {
             Err(no) => no.outcome(),
             Ok(done) => first_fact(&done.out).unwrap_or_else(|| Outcome::broken(format!("no answer: {}", done.err))),

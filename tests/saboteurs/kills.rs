@@ -1,20 +1,16 @@
-//! Measures saboteurs beside the reference runtime, and compares cell by cell.
+//! Compares saboteurs with the reference runtime, cell by cell.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
-    process::{Command, Stdio},
-    sync::atomic::{AtomicBool, AtomicI32, Ordering},
-    time::{Duration, Instant},
+    path::{Path, PathBuf},
 };
 
-use globset::Glob;
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 
 use crate::{
-    registry::{Registered, name_of},
+    breaks::Breaks,
+    store::{self, Measured},
     table::{SABOTEURS, Saboteur},
 };
 
@@ -30,60 +26,38 @@ pub(crate) struct Kills {
     failures: Vec<(Vec<&'static str>, String)>,
     /// Reasons, for the report.
     reasons: BTreeMap<(&'static str, String), String>,
-    seconds: u64,
+    /// Folders that were judged, and what came of it.
+    judged: BTreeMap<PathBuf, Value>,
+    /// How long the runs took that are compared.
+    run_seconds: u64,
+    /// How long this took.
+    pub(crate) seconds: u64,
 }
 
 /// The reference.
-const REFERENCE: &str = "runc";
-/// Saboteurs measured in one run.
-const GROUP: usize = 6;
-
-/// The run that is under way, for the signal handler.
-static CHILD: AtomicI32 = AtomicI32::new(0);
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-/// Registers, measures, unregisters.
-pub(crate) fn measure(asked: &[&'static Saboteur]) -> Result<Kills, String> {
-    let begun = Instant::now();
-    catch_signals();
-    let names: Vec<&str> = asked.iter().map(|s| s.name).collect();
-    let registered = Registered::new(&names)?;
-    let mut kills = Kills::default();
-    let full = std::env::var("AWF_PROBE_SABOTEURS").is_ok_and(|v| v == "full");
-    for (i, group) in asked.chunks(GROUP).enumerate() {
-        kills.run(&format!("solo-{i}"), group, &["--skip", "egress.*", "--skip", "netns.*", "--skip", "compose.*"]);
-    }
-    let networked: Vec<&'static Saboteur> = asked.iter().filter(|s| s.network || full).copied().collect();
-    for (i, group) in networked.chunks(GROUP).enumerate() {
-        kills.run(&format!("egress-{i}"), group, &["--only", "egress.*"]);
-    }
-    // Each alone: the pairs of a run are its runtimes squared.
-    for s in networked {
-        kills.run(&format!("netns-{}", s.name), &[s], &["--only", "netns.*"]);
-    }
-    drop(registered);
-    kills.seconds = begun.elapsed().as_secs();
-    if INTERRUPTED.load(Ordering::SeqCst) { Err("interrupted".to_owned()) } else { Ok(kills) }
-}
+pub(crate) const REFERENCE: &str = "runc";
 
 impl Kills {
-    fn run(&mut self, name: &str, group: &[&'static Saboteur], more: &[&str]) {
-        if INTERRUPTED.load(Ordering::SeqCst) {
-            return;
+    /// Takes a saboteur's part of a measurement.
+    pub(crate) fn take(&mut self, s: &'static Saboteur, dir: &Path, measured: &Measured) -> Result<(), String> {
+        if !self.judged.contains_key(dir) {
+            self.judged.insert(dir.to_owned(), store::judged(dir)?);
+            self.run_seconds += measured.seconds;
         }
-        match run(name, group, more) {
-            Ok(report) => {
-                for s in group {
-                    let own = name_of(s.name);
-                    let (cells, reference) = self.measured.entry(s.name).or_default();
-                    let mine = read(&report, &own, &own);
-                    self.reasons.extend(mine.iter().map(|(c, (_, why))| ((s.name, c.clone()), why.clone())));
-                    reference.extend(compared(&report, &own, &mine));
-                    cells.extend(mine.into_iter().map(|(c, (verdict, _))| (c, verdict)));
-                }
-            }
-            Err(why) => self.failures.push((group.iter().map(|s| s.name).collect(), format!("{name}: {why}"))),
-        }
+        let (Some(report), Some(mark)) = (self.judged.get(dir), measured.saboteurs.get(s.name)) else {
+            return Err(format!("{}: {} is not in it", dir.display(), s.name));
+        };
+        let (cells, reference) = self.measured.entry(s.name).or_default();
+        let mine = read(report, &mark.runtime, &mark.runtime);
+        self.reasons.extend(mine.iter().map(|(c, (_, why))| ((s.name, c.clone()), why.clone())));
+        reference.extend(compared(report, &mark.runtime, &mine));
+        cells.extend(mine.into_iter().map(|(c, (verdict, _))| (c, verdict)));
+        Ok(())
+    }
+
+    /// A run that did not come to its end.
+    pub(crate) fn failed(&mut self, group: &[&'static Saboteur], why: String) {
+        self.failures.push((group.iter().map(|s| s.name).collect(), why));
     }
 
     /// Cells that are not as the reference's: cell, verdict before, verdict now.
@@ -94,20 +68,28 @@ impl Kills {
     }
 
     /// What is wrong with a saboteur's cells.
-    fn wrong(&self, s: &Saboteur) -> Vec<String> {
+    fn wrong(&self, s: &Saboteur, breaks: &Breaks) -> Vec<String> {
         let Some((cells, reference)) = self.measured.get(s.name) else { return vec!["was not measured".to_owned()] };
+        let globs = match breaks.get(s.name).map(|b| b.globs()) {
+            Some(Ok(globs)) => globs,
+            Some(Err(why)) => return vec![why],
+            None => return vec!["breaks.toml does not have it".to_owned()],
+        };
         let mut wrong = Vec::new();
-        let globs: Vec<_> = s.breaks.iter().map(|(g, v)| (*g, Glob::new(g).map(|g| g.compile_matcher()), *v)).collect();
         let mut hit: BTreeSet<&str> = BTreeSet::new();
         for (cell, now) in cells {
             let Some(then) = reference.get(cell) else {
                 wrong.push(format!("{cell}: the reference has no such cell"));
                 continue;
             };
-            let glob = globs.iter().find(|(_, m, _)| m.as_ref().is_ok_and(|m| m.is_match(cell)));
+            let glob = globs.iter().find(|(_, matcher, _)| matcher.is_match(cell));
             let expected = glob.map_or(then.as_str(), |(.., v)| *v);
             if let Some((g, ..)) = glob.filter(|_| then != now) {
                 hit.insert(g);
+            }
+            // What does not pass on this host cannot be broken either.
+            if then == now && now != "pass" {
+                continue;
             }
             if expected != now {
                 let kind = if glob.is_none() { "collateral" } else { "not as expected" };
@@ -115,13 +97,9 @@ impl Kills {
                 wrong.push(format!("{kind}: {cell} was {then}, should be {expected}, is {now}: {why}"));
             }
         }
-        for (g, m, _) in &globs {
-            if m.is_err() {
-                wrong.push(format!("{g} is no glob"));
-            } else if !hit.contains(g) {
-                wrong.push(format!("survivor: no cell of {g} changed"));
-            }
-        }
+        wrong.extend(
+            globs.iter().filter(|(g, ..)| !hit.contains(g)).map(|(g, ..)| format!("survivor: no cell of {g} changed")),
+        );
         wrong
     }
 
@@ -139,8 +117,13 @@ impl Kills {
 
     /// The kill matrix.
     #[expect(clippy::print_stdout, reason = "the matrix is what the test is asked to show")]
-    pub(crate) fn print(&self) {
-        println!("kill matrix: {} saboteurs in {} s; a cell as VERDICT cells", self.measured.len(), self.seconds);
+    pub(crate) fn print(&self, breaks: &Breaks) {
+        println!(
+            "kill matrix: {} saboteurs in {} s, their runs {} s; a cell as VERDICT cells",
+            self.measured.len(),
+            self.seconds,
+            self.run_seconds
+        );
         let mut never: BTreeSet<String> = BTreeSet::new();
         let mut ever: BTreeSet<String> = BTreeSet::new();
         for s in SABOTEURS {
@@ -155,7 +138,7 @@ impl Kills {
             for (cell, _, now) in &changed {
                 by.entry(now).or_default().push(cell);
             }
-            let mark = if s.gap { " (known gap)" } else { "" };
+            let mark = if breaks.get(s.name).is_some_and(|b| b.gap) { " (known gap)" } else { "" };
             println!("  {}{mark}: {} of {} cells changed", s.name, changed.len(), cells.len());
             for (verdict, cells) in by {
                 println!("    {verdict} {}: {}", cells.len(), shortened(&cells));
@@ -168,7 +151,7 @@ impl Kills {
     }
 
     /// A trial for each saboteur, and those about all of them.
-    pub(crate) fn trials(self) -> Vec<Trial> {
+    pub(crate) fn trials(self, breaks: &Breaks) -> Vec<Trial> {
         let mut trials = Vec::new();
         let mut one =
             |name: String, wrong: Vec<String>| {
@@ -179,13 +162,14 @@ impl Kills {
         for s in SABOTEURS.iter().filter(|s| {
             self.measured.contains_key(s.name) || self.failures.iter().any(|(names, _)| names.contains(&s.name))
         }) {
-            let mut wrong = self.wrong(s);
+            let mut wrong = self.wrong(s, breaks);
             wrong.extend(self.failures.iter().filter(|(n, _)| n.contains(&s.name)).map(|(_, why)| why.clone()));
+            let broken = breaks.get(s.name);
             if !wrong.is_empty() {
-                wrong.push(format!("({})", s.why));
+                wrong.push(format!("({})", broken.map_or("", |b| b.why.as_str())));
             }
-            if s.gap && wrong.iter().any(|w| w.starts_with("collateral")) {
-                wrong.push("this gap is closed now: say in the table which cells it breaks".to_owned());
+            if broken.is_some_and(|b| b.gap) && wrong.iter().any(|w| w.starts_with("collateral")) {
+                wrong.push("this gap is closed now: say in breaks.toml which cells it breaks".to_owned());
             }
             one(format!("saboteur::{}", s.name), wrong);
         }
@@ -230,65 +214,4 @@ fn compared(report: &Value, own: &str, mine: &BTreeMap<String, (String, String)>
             .map(|(v, _)| v.clone())
     };
     mine.keys().filter_map(|c| Some((c.clone(), same(c)?))).collect()
-}
-
-fn run(name: &str, group: &[&Saboteur], more: &[&str]) -> Result<Value, String> {
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("saboteurs").join(name);
-    fs::create_dir_all(&out).map_err(|e| e.to_string())?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_awf-probe"));
-    command.args(["run", "--report-only", "--proxy", "builtin", "--deadline", "40s", "--runtime", REFERENCE, "--out"]);
-    command.arg(&out).args(more).env("NO_COLOR", "1");
-    for s in group {
-        command.args(["--runtime", &name_of(s.name)]);
-    }
-    let errors = out.join("stderr.txt");
-    let file = fs::File::create(&errors).map_err(|e| e.to_string())?;
-    let mut child = command.stdout(Stdio::null()).stderr(file).spawn().map_err(|e| e.to_string())?;
-    CHILD.store(i32::try_from(child.id()).unwrap_or(0), Ordering::SeqCst);
-    let begun = Instant::now();
-    let mut told = false;
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
-            break status;
-        }
-        if begun.elapsed() > Duration::from_secs(420) && !told {
-            told = true;
-            tell_child();
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    CHILD.store(0, Ordering::SeqCst);
-    let said = fs::read_to_string(&errors).unwrap_or_default();
-    if told {
-        return Err(format!("the run was still under way after 420 s: {said}"));
-    }
-    if !status.success() {
-        return Err(format!("the run ended with {status}: {said}"));
-    }
-    let report: Value =
-        fs::read(out.join("report.json")).ok().and_then(|b| serde_json::from_slice(&b).ok()).ok_or("no report")?;
-    match report["leftovers"]["ours"].as_array().map(Vec::len) {
-        None | Some(0) => Ok(report),
-        Some(_) => Err(format!("something is left on the host: {}", report["leftovers"])),
-    }
-}
-
-/// The run removes what it made and ends; then this test unregisters its runtimes.
-fn catch_signals() {
-    extern "C" fn note(_: libc::c_int) {
-        INTERRUPTED.store(true, Ordering::SeqCst);
-        tell_child();
-    }
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        // SAFETY: the handler stores to an atomic and calls kill(2), which are safe in a handler.
-        unsafe { libc::signal(signal, note as *const () as libc::sighandler_t) };
-    }
-}
-
-fn tell_child() {
-    let pid = CHILD.load(Ordering::SeqCst);
-    if pid > 0 {
-        // SAFETY: the pid is a child that has not been reaped.
-        unsafe { libc::kill(pid, libc::SIGINT) };
-    }
 }

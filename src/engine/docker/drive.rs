@@ -26,7 +26,7 @@ use bollard::{
 };
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::{io::AsyncWriteExt, sync::mpsc};
 
 use super::{
     Docker, reason,
@@ -80,6 +80,8 @@ pub struct ExecAsk {
     pub workdir: Option<String>,
     /// With a terminal.
     pub tty: bool,
+    /// It waits for a line on its input, and is given one when its first line has arrived.
+    pub waits: bool,
 }
 
 /// An event of the engine's.
@@ -268,9 +270,9 @@ impl Docker {
     /// What its log driver kept: standard output, standard error.
     pub async fn logs(&self, id: &str) -> Result<(Vec<u8>, Vec<u8>), No> {
         let options = LogsOptionsBuilder::default().stdout(true).stderr(true).build();
-        let stream = self.client().logs(id, Some(options));
+        let mut stream = Box::pin(self.client().logs(id, Some(options)));
         let mut kept = (Vec::new(), Vec::new());
-        collect(stream, 60, &mut kept.0, &mut kept.1).await?;
+        collect(&mut stream, 60, &mut kept.0, &mut kept.1, |_| false).await?;
         Ok(kept)
     }
 
@@ -278,6 +280,7 @@ impl Docker {
     pub async fn exec(&self, id: &str, what: &ExecAsk) -> Result<Execed, No> {
         let begun = Instant::now();
         let options = CreateExecOptions {
+            attach_stdin: Some(what.waits),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             tty: Some(what.tty),
@@ -291,8 +294,13 @@ impl Docker {
         let start = StartExecOptions { detach: false, tty: what.tty, output_capacity: None };
         let started = ask(30, self.client().start_exec(&exec, Some(start))).await?;
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        if let StartExecResults::Attached { output, .. } = started {
-            collect(output, 30, &mut out, &mut err).await?;
+        if let StartExecResults::Attached { mut output, mut input } = started {
+            if what.waits {
+                collect(&mut output, 30, &mut out, &mut err, |out| out.contains(&b'\n')).await?;
+                // Whoever has ended needs none.
+                drop(input.write_all(b"\n").await);
+            }
+            collect(&mut output, 30, &mut out, &mut err, |_| false).await?;
         }
         let took = begun.elapsed();
         let mut code = None;
@@ -404,13 +412,14 @@ impl Docker {
     }
 }
 
+/// Reads until the end, or until standard output is enough.
 async fn collect(
-    stream: impl futures_util::Stream<Item = Result<LogOutput, ClientError>>,
+    stream: &mut (impl futures_util::Stream<Item = Result<LogOutput, ClientError>> + Unpin),
     seconds: u64,
     out: &mut Vec<u8>,
     err: &mut Vec<u8>,
+    enough: impl Fn(&[u8]) -> bool,
 ) -> Result<(), No> {
-    let mut stream = Box::pin(stream);
     let all = async {
         while let Some(part) = stream.next().await {
             match part? {
@@ -418,7 +427,7 @@ async fn collect(
                 LogOutput::StdOut { message } | LogOutput::Console { message } => out.extend_from_slice(&message),
                 LogOutput::StdIn { .. } => {}
             }
-            if out.len() + err.len() > MAX_BYTES {
+            if out.len() + err.len() > MAX_BYTES || enough(out) {
                 break;
             }
         }

@@ -10,6 +10,7 @@ use super::decode::{FRA_DST, FRA_IIFNAME, FRA_PRIORITY, FRA_PROTOCOL, FRA_SRC, F
 use super::net::{MARK, Route, Rule, family, octets};
 use super::netlink::{Netlink, errno};
 use super::subnet::{Subnet, width};
+use super::wire::Bottleneck;
 
 /// Makes a veth pair whose peer is born in the network namespace of `pid`.
 pub(super) fn add_veth(
@@ -109,6 +110,22 @@ pub(super) fn delete_rule(netlink: &mut Netlink, rule: &Rule) -> io::Result<()> 
     netlink.change(libc::RTM_DELRULE, 0, &rule_body(rule))
 }
 
+/// Puts a token bucket in front of a link: what is sent there waits for its turn, or is lost where the queue is full.
+pub(super) fn add_bottleneck(netlink: &mut Netlink, link: u32, neck: Bottleneck) -> io::Result<()> {
+    let mut header = [0; 20];
+    header[4..8].copy_from_slice(&link.to_ne_bytes());
+    header[8..12].copy_from_slice(&(1u32 << 16).to_ne_bytes());
+    header[12..16].copy_from_slice(&TC_H_ROOT.to_ne_bytes());
+    // struct tc_tbf_qopt: two of struct tc_ratespec, then limit, buffer and mtu. The bucket's size is an attribute.
+    let mut parameters = [0; 36];
+    parameters[1] = TC_LINKLAYER_ETHERNET;
+    parameters[8..12].copy_from_slice(&neck.rate.to_ne_bytes());
+    parameters[24..28].copy_from_slice(&neck.queue.to_ne_bytes());
+    let options = Body::default().attr(TCA_TBF_PARMS, &parameters).number(TCA_TBF_BURST, neck.burst);
+    let body = Body::new(&header).name(libc::TCA_KIND, "tbf").nest(libc::TCA_OPTIONS, options);
+    netlink.change(libc::RTM_NEWQDISC, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &body)
+}
+
 /// Adds a permanent neighbour entry.
 pub(super) fn add_neighbour(netlink: &mut Netlink, link: u32, address: IpAddr, mac: [u8; 6]) -> io::Result<()> {
     let body = Body::new(&neighbour_header(link, address))
@@ -194,3 +211,7 @@ const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_NONE: u8 = 1;
 const IFA_F_NODAD: u8 = 2;
 const RTNH_F_ONLINK: u8 = 4;
+const TC_H_ROOT: u32 = u32::MAX;
+const TC_LINKLAYER_ETHERNET: u8 = 1;
+const TCA_TBF_PARMS: u16 = 1;
+const TCA_TBF_BURST: u16 = 6;

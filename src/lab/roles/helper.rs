@@ -159,6 +159,17 @@ impl Role for Helper {
                 self.markers.insert(markers).send(way)?;
                 Ok(Answer::Ok)
             }
+            Ask::Narrow { link, to } => {
+                let made = self.made.iter().find_map(|made| match made {
+                    Made::Link { name, index } if *name == link => Some(*index),
+                    _ => None,
+                });
+                let index = made.with_context(|| format!("{link} is no link of this run"))?;
+                // It goes when the link goes.
+                change::add_bottleneck(&mut Netlink::open(0)?, index, to)
+                    .with_context(|| format!("narrow link {link}"))?;
+                Ok(Answer::Ok)
+            }
             Ask::FindComm { comm } => Ok(Answer::Tasks { pids: procs::find_comm(&comm) }),
             Ask::Process { pid } => Ok(Answer::Processes { chain: procs::chain(pid) }),
             Ask::Orphans { ids } => {

@@ -98,6 +98,13 @@ pub enum Ask {
         /// Payload; the CPU's number is appended as `.N`.
         nonce: String,
     },
+    /// Helper. Slow the way to the witness down.
+    Narrow {
+        /// The link the helper made.
+        link: String,
+        /// How much it takes.
+        to: Bottleneck,
+    },
     /// Helper. Host tasks whose comm is exactly this.
     FindComm {
         /// At most 15 bytes.
@@ -284,6 +291,17 @@ pub enum Hearing {
     Markers,
     /// The markers, and every other one of the rest.
     EveryOther,
+}
+
+/// A link that takes no more than this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bottleneck {
+    /// Bytes a second.
+    pub rate: u32,
+    /// Bytes that pass at once after a pause; more than a packet.
+    pub burst: u32,
+    /// Bytes that may wait. What comes when so many wait is lost.
+    pub queue: u32,
 }
 
 /// AWF's rules on the host for one bridge.
