@@ -19,6 +19,7 @@ mod helper;
 mod host_rules;
 mod http;
 mod io;
+mod losses;
 mod markers;
 mod net;
 mod netlink;
