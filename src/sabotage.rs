@@ -21,6 +21,8 @@ pub enum Deed {
     Witness(Hearing),
     /// The way to the witness takes no more than this: packets are late, or lost.
     Wire(Bottleneck),
+    /// The same, and a defect in the rules: what gets out is lost before it arrives.
+    WireAndRules(Bottleneck, fn(&mut Vec<String>)),
     /// The witness is killed when the first agent has made its attempts.
     WitnessDies,
     /// The resolver takes queries and answers none.
@@ -116,8 +118,11 @@ fn without_security(body: &mut ContainerCreateBody, what: &str) {
     });
 }
 
-use Deed::{Allow, NoRoute, ProxyDies, ResolverMute, Rules, Sandbox, Wire, Witness, WitnessDies};
+use Deed::{Allow, NoRoute, ProxyDies, ResolverMute, Rules, Sandbox, Wire, WireAndRules, Witness, WitnessDies};
 use Turn::{Fail, NoBetter, NoPass, Untold};
+
+/// Bursts of an attempt's packets come through in part.
+const LOSSY: Bottleneck = Bottleneck { rate: 3000, burst: 1600, queue: 300 };
 
 /// All of them.
 pub const SABOTAGES: &[Sabotage] = &[
@@ -313,9 +318,15 @@ pub const SABOTAGES: &[Sabotage] = &[
     },
     Sabotage {
         name: "wire-lossy",
-        about: "most packets to the witness are lost on the way",
-        deed: Wire(Bottleneck { rate: 500, burst: 1600, queue: 100 }),
+        about: "a good part of the packets to the witness is lost on the way",
+        deed: Wire(LOSSY),
         turns: &[("egress.*", NoBetter)],
+    },
+    Sabotage {
+        name: "wire-lossy-port-open",
+        about: "the same, and a rule lets one more TCP port out: what leaks and is lost must not look blocked",
+        deed: WireAndRules(LOSSY, |rules| rules.insert(0, "-A OUTPUT -p tcp --dport 8443 -j ACCEPT".to_owned())),
+        turns: &[("egress.tcp.high", NoPass), ("egress.*", NoBetter)],
     },
     Sabotage {
         name: "witness-dead",

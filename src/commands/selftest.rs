@@ -155,8 +155,9 @@ fn compare(reference: &Matrix, spoilt: &Matrix, sabotage: &Sabotage) -> Result<R
             continue;
         };
         // Rules are installed under the models that have a backend for them.
-        let reached = !matches!(sabotage.deed, Deed::Rules(_)) || c.backend.is_some();
-        let turn = globs.iter().find(|(glob, _)| reached && glob.is_match(&c.id)).map(|(_, turn)| *turn);
+        let reached = !matches!(sabotage.deed, Deed::Rules(_) | Deed::WireAndRules(..)) || c.backend.is_some();
+        let meant = |turn: &Turn| reached || matches!(sabotage.deed, Deed::WireAndRules(..)) && *turn == Turn::NoBetter;
+        let turn = globs.iter().find(|(glob, turn)| meant(turn) && glob.is_match(&c.id)).map(|(_, turn)| *turn);
         let (passed, passes) = (then == Verdict::Pass, c.verdict == Verdict::Pass);
         let right = match turn {
             None => c.verdict == then,

@@ -470,7 +470,7 @@ impl Ground {
         );
         let (proxy, serving) = proxy?;
         (lab.sidecar, lab.proxy, lab.serving) = (Some(sidecar?), Some(proxy), Some(serving));
-        if let Some(Deed::Wire(to)) = deed {
+        if let Some(Deed::Wire(to) | Deed::WireAndRules(to, _)) = deed {
             // Not before the lab stands: what is tried is the agents' way, not the lab's own start.
             self.helper.ask(Ask::Narrow { link: lab.link.clone(), to }).await?;
         }
@@ -729,6 +729,14 @@ impl Lab {
                 Ok(Answer::Counters { drops, .. }) => return Err(format!("the {name} lost {drops} packets")),
                 Ok(_) | Err(_) => return Err(format!("the {name} does not answer")),
             }
+        }
+        // What is lost between the tap and the witness left the sandbox and arrived nowhere, as what is blocked does.
+        match self.helper.ask(Ask::Lost).await {
+            Ok(Answer::Lost { queue: 0, backlog: 0 }) => {}
+            Ok(Answer::Lost { queue, backlog }) => {
+                return Err(format!("the host lost {} packets on the way to the witness", queue + backlog));
+            }
+            Ok(_) | Err(_) => return Err("the helper cannot tell what the host lost".to_owned()),
         }
         Ok(format!("markers seen, nothing lost, after {} ms", begun.elapsed().as_millis()))
     }

@@ -257,7 +257,7 @@ impl<'a> Way<'a> {
     /// The ask that installs AWF's rules, reported under this label. With `failing` the script ends in its middle.
     pub(super) fn install(&self, backend: &str, address: Ipv4Addr, label: &str, failing: bool) -> Ask {
         let mut rules = rules(address, self.proxy, self.cx.layout.approved());
-        if let Some(Deed::Rules(edit)) = self.cx.common.deed() {
+        if let Some(Deed::Rules(edit) | Deed::WireAndRules(_, edit)) = self.cx.common.deed() {
             edit(&mut rules);
         }
         if failing {

@@ -62,6 +62,13 @@ const LIES: &[(&str, Lie)] = &[
 pub(crate) fn interpose(config: &mut Value, lie: Lie) -> Result<(), String> {
     let (word, _) = LIES.iter().find(|(_, l)| *l == lie).ok_or("this lie has no word")?;
     let own = std::fs::read_link("/proc/self/exe").map_err(|e| e.to_string())?;
+    let process = &config["process"];
+    // The guest's words are spoilt, not those of other programs; whoever has a terminal must keep it.
+    let at = |n: usize| process["args"][n].as_str().unwrap_or_default();
+    let speaks = at(0) == "/awf-probe" && at(1) == "guest";
+    if process["terminal"] == true || !(speaks || lie == Lie::Swallow && at(0) == "/awf-probe") {
+        return Ok(());
+    }
     let args = config["process"]["args"].as_array_mut().ok_or("the bundle has no process")?;
     for (i, arg) in [INSIDE, FLAG, word].into_iter().enumerate() {
         args.insert(i, json!(arg));

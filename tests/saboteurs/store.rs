@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::table::{Part, Saboteur};
+use crate::table::{Defect, Part, Saboteur};
 
 /// What a folder holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,13 +42,16 @@ pub(crate) fn key(s: &Saboteur) -> String {
     static BASE: LazyLock<Sha256> = LazyLock::new(|| {
         let mut hash = Sha256::new();
         hash.update(fs::read(env!("CARGO_BIN_EXE_awf-probe")).unwrap_or_default());
-        for text in [include_str!("guest.rs"), include_str!("wrapper.rs"), include_str!("edits.rs")] {
-            hash.update(text);
-        }
+        hash.update(include_str!("wrapper.rs"));
         hash
     });
     let mut hash = BASE.clone();
     hash.update(s.text);
+    match s.defect {
+        Defect::None | Defect::Call(_) => {}
+        Defect::Bundle(_) => hash.update(include_str!("edits.rs")),
+        Defect::Guest(..) => hash.update(concat!(include_str!("edits.rs"), include_str!("guest.rs"))),
+    }
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 

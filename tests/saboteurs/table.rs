@@ -149,12 +149,13 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     saboteur!("no-setuid", NETWORK, Bundle(|c| drop_caps(c, &["CAP_SETUID"]))),
     saboteur!("new-privileges", SANDBOX, Bundle(|c| put(c, "/process/noNewPrivileges", json!(false)))),
     saboteur!("never-new-privileges", SANDBOX, Bundle(|c| put(c, "/process/noNewPrivileges", json!(true)))),
-    // Namespaces.
+    // Namespaces. Without the sysctls of a network of its own, which runc does not set on the host: it would not start.
     saboteur!(
         "host-network",
         NETWORK,
         Bundle(|c| {
             drop_namespace(c, "network");
+            drop_sysctls(c, &["net."]);
             remove(c, "/hooks");
         })
     ),
@@ -164,6 +165,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         Bundle(|c| {
             if awf(c) {
                 drop_namespace(c, "network");
+                drop_sysctls(c, &["net."]);
                 remove(c, "/hooks");
             }
         })

@@ -16,7 +16,7 @@ use super::routes::{self, Made, Plan};
 use super::subnet::Subnet;
 use super::tap::Tap;
 use super::wire::{Answer, Ask, Cidr};
-use super::{bpf, bridges, change, net, procs, ranges, snapshot, tables};
+use super::{bpf, bridges, change, losses, net, procs, ranges, snapshot, tables};
 
 /// The helper's state: what it made, and its tap.
 pub(super) struct Helper {
@@ -28,6 +28,8 @@ pub(super) struct Helper {
     doors: Option<Doors>,
     link_door: Option<LinkDoor>,
     host_rules: HostRules,
+    /// What the host's stack had lost when the link was made.
+    backlog: u64,
 }
 
 impl Helper {
@@ -42,6 +44,7 @@ impl Helper {
             doors: None,
             link_door: None,
             host_rules: HostRules::default(),
+            backlog: 0,
         }
     }
 
@@ -72,8 +75,20 @@ impl Helper {
             .and_then(|()| bridge.map_or(Ok(()), |bridge| change::join_bridge(&mut netlink, index, bridge)))
             .and_then(|()| change::set_up(&mut netlink, index));
         self.made.push(Made::Link { name: link.clone(), index });
+        self.backlog = losses::of_backlog().context("read what the host's stack has lost")?;
         ready.with_context(|| format!("configure link {link}"))?;
         Ok(Answer::Macs { host: net::format_mac(&macs.0), peer: net::format_mac(&macs.1) })
+    }
+
+    fn lost(&self) -> Result<Answer> {
+        let mut netlink = Netlink::open(0)?;
+        let mut queue = 0;
+        for made in &self.made {
+            if let Made::Link { index, .. } = made {
+                queue += losses::of_link(&mut netlink, *index).context("read what the link has lost")?;
+            }
+        }
+        Ok(Answer::Lost { queue, backlog: losses::of_backlog()?.saturating_sub(self.backlog) })
     }
 
     fn tap(&mut self, subnets: &[Cidr], lab_links: Vec<String>) -> Result<Answer> {
@@ -203,6 +218,7 @@ impl Role for Helper {
                 Ok(Answer::Lines { lines })
             }
             Ask::Knock { port } => Ok(Answer::Lines { lines: vec![bridges::knock(port).await?] }),
+            Ask::Lost => self.lost(),
             Ask::Counters => Ok(counters(self.tap.as_ref(), &self.out)),
             Ask::Witness { .. }
             | Ask::WitnessIpv6 { .. }

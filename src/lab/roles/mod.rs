@@ -20,6 +20,7 @@ mod holder;
 mod host_rules;
 mod http;
 mod io;
+mod losses;
 mod markers;
 mod net;
 mod netlink;

@@ -274,6 +274,8 @@ pub enum Ask {
         /// Path, and content in hexadecimal.
         files: Vec<(String, String)>,
     },
+    /// Helper. Packets the host lost on the way to the witness since the link was made.
+    Lost,
     /// Any role. The state of its capture: packets and drops since the start.
     Counters,
 }
@@ -491,6 +493,13 @@ pub enum Answer {
         engine: String,
         /// `Squid Cache: Version 5.7`, or the harness's own version.
         version: String,
+    },
+    /// Of `Lost`.
+    Lost {
+        /// By the queue of the link to the witness.
+        queue: u64,
+        /// By the host's stack, on any link. More than 0 of either forbids every negative.
+        backlog: u64,
     },
     /// Of `Counters`.
     Counters {
