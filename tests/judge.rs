@@ -1098,10 +1098,15 @@ impl Bench {
 
     /// Whether it is a packet of a sweep over IPv6: the last word of a destination is its attempt's place.
     fn swept(&self, at: usize) -> bool {
-        let sweep = ATTEMPTS.iter().position(|a| a.id == "tcp.sweep").and_then(|n| u16::try_from(n).ok());
+        self.of_attempt(at, "tcp.sweep")
+    }
+
+    /// Whether a packet went to the IPv6 destination of this attempt.
+    fn of_attempt(&self, at: usize, id: &str) -> bool {
+        let number = ATTEMPTS.iter().position(|a| a.id == id).and_then(|n| u16::try_from(n).ok());
         match &self.events[at] {
             Event::Packet { packet, .. } => match packet.dst {
-                IpAddr::V6(to) => Some(to.segments()[7]) == sweep,
+                IpAddr::V6(to) => Some(to.segments()[7]) == number,
                 IpAddr::V4(_) => false,
             },
             _ => false,
@@ -1205,6 +1210,12 @@ impl Bench {
                         _ => None,
                     })
                 };
+                // Nobody puts the parts of an IPv6 datagram together on the way: the first has the ports, the next the
+                // nonce, and each is proof that the datagram arrived.
+                if self.of_attempt(at, "raw.fragments") {
+                    let pair = |p: &Packet| (p.src, p.dst);
+                    return packets().filter(|(_, p)| pair(p) == pair(packet)).map(|(i, _)| i).collect();
+                }
                 let of_flow = packets().filter(|(_, p)| flow(p) == flow(packet) && !p.nonce.is_empty());
                 let nonces: BTreeSet<&str> = of_flow.map(|(_, p)| p.nonce.as_str()).collect();
                 packets()
