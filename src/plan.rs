@@ -50,6 +50,14 @@ pub enum Job {
     },
 }
 
+/// The families whose cells each belong to an enforcement model.
+pub const OF_MODELS: [&str; 3] = ["egress", "guard", "ipv6"];
+
+/// Whether a capability is of one of these families.
+pub fn of_a_model(id: &str) -> bool {
+    id.split_once('.').is_some_and(|(family, _)| OF_MODELS.contains(&family))
+}
+
 impl Job {
     /// Name as in the journal.
     pub fn name(&self) -> String {
@@ -204,8 +212,7 @@ impl Plan {
             });
         }
         self.cells.retain(|c| {
-            let about = ["egress.", "guard.", "ipv6."].iter().any(|family| c.id.starts_with(family));
-            let model = c.model.as_deref().filter(|_| about);
+            let model = c.model.as_deref().filter(|_| of_a_model(&c.id));
             model.is_none_or(|m| models.contains(&m))
         });
         self.filtered = true;

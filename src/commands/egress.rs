@@ -10,6 +10,7 @@ use super::{
 use crate::{
     cli::{EgressArgs, RunArgs},
     error::{Error, Exit},
+    plan::{OF_MODELS, of_a_model},
 };
 
 /// Requirements that are about ways out.
@@ -25,10 +26,8 @@ pub async fn run(args: EgressArgs) -> Result<Exit, Error> {
         })?,
         None => measure::matrix(&run_args(&args), &data).await?,
     };
-    let wanted = |c: &&Cell| {
-        ["egress.", "guard.", "ipv6."].iter().any(|family| c.id.starts_with(family))
-            && args.from.as_ref().and(args.runtime.as_ref()).is_none_or(|r| *r == c.runtime)
-    };
+    let wanted =
+        |c: &&Cell| of_a_model(&c.id) && args.from.as_ref().and(args.runtime.as_ref()).is_none_or(|r| *r == c.runtime);
     let cells: Vec<Cell> = matrix.cells.iter().filter(wanted).cloned().collect();
     if cells.is_empty() {
         return Err(Error::Usage {
@@ -46,7 +45,7 @@ pub async fn run(args: EgressArgs) -> Result<Exit, Error> {
 }
 
 fn run_args(args: &EgressArgs) -> RunArgs {
-    let asked = ["egress.*", "guard.*", "ipv6.*"].map(str::to_owned).to_vec();
+    let asked = OF_MODELS.map(|family| format!("{family}.*")).to_vec();
     let asking = RunArgs::asking(args.runtime.clone().into_iter().collect(), asked);
     RunArgs { out: args.out.clone(), jobs: args.jobs, proxy: args.proxy, repeat: args.repeat, ..asking }
 }

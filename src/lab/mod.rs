@@ -773,7 +773,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A subnet of IPv6 of the lab: all are /64.
-fn cidr6(base: Ipv6Addr) -> String {
+pub fn cidr6(base: Ipv6Addr) -> String {
     format!("{base}/64")
 }
 

@@ -16,14 +16,14 @@ use serde_json::json;
 
 use super::{
     Agent, BatchEnd, Cx,
-    egress::{Way, agent_spec, footing, init_runtime, stage},
+    egress::{Way, agent_spec, begun, footing, init_runtime, stage},
     remove,
 };
 use crate::{
     engine::docker::sandbox::Start,
     event::Event,
     lab::{
-        IPV6_ON, LAB, Lab, bridge,
+        IPV6_ON, LAB, Lab, bridge, cidr6,
         role::Role,
         roles::wire::{Answer, Ask as LabAsk},
     },
@@ -226,7 +226,7 @@ async fn hold(cx: &Cx, lab: &Lab, address: Ipv4Addr, from: Ipv6Addr) -> Result<R
     let settle = LabAsk::Ipv6 {
         link: "eth0".to_owned(),
         address: from.into(),
-        lab: format!("{}/64", cx.layout.lab6()),
+        lab: cidr6(cx.layout.lab6()),
         router: cx.layout.router6().into(),
         to,
     };
@@ -346,11 +346,6 @@ pub fn ways() -> impl Iterator<Item = &'static str> {
     GROUPS.iter().flat_map(|(_, ids)| ids.iter().copied())
 }
 
-fn begun(started: bool, init: &str) -> Outcome {
-    let under = format!("under {init}");
-    if started { Outcome::allowed(under) } else { Outcome::refused("does not start", under) }
-}
-
 /// Has whoever installs the model's rules do this; says whether the agent still lives.
 async fn act(own: bool, hand: &mut Option<Agent>, agent: &mut Agent, ask: Ask) -> bool {
     match hand {
@@ -365,13 +360,11 @@ async fn act(own: bool, hand: &mut Option<Agent>, agent: &mut Agent, ask: Ask) -
 
 /// The lab's own link and the one of the witness as a router: both are drained.
 async fn drain(cx: &Cx, lab: &Lab, runtime: &str, scenario: &str) {
-    let drained = match lab.listening6().await {
-        Ok(()) => lab.drain().await,
-        Err(why) => Err(why),
-    };
-    let (ok, why) = match drained {
-        Ok(text) => (true, text),
-        Err(why) => (false, why),
-    };
-    cx.sink.emit(Event::Drained { runtime: runtime.to_owned(), scenario: scenario.to_owned(), ok, why });
+    match lab.listening6().await {
+        Ok(()) => super::drain(cx, lab, runtime, scenario).await,
+        Err(why) => {
+            let (runtime, scenario) = (runtime.to_owned(), scenario.to_owned());
+            cx.sink.emit(Event::Drained { runtime, scenario, ok: false, why });
+        }
+    }
 }

@@ -268,26 +268,21 @@ impl<'a> Way<'a> {
     }
 }
 
+/// Has an init container in the agent's namespace do this.
 pub(super) async fn by_init(cx: &Cx, runtime: &str, scenario: &str, agent: &Agent, init: &str, install: Ask) {
-    by_joined(cx, (runtime, scenario, init), agent, agent.id(), vec![install]).await;
-}
-
-/// Has an init container in the namespace of the container `joins` do these one after the other.
-pub(super) async fn by_joined(
-    cx: &Cx,
-    (runtime, scenario, init): (&str, &str, &str),
-    agent: &Agent,
-    joins: &str,
-    asks: Vec<Ask>,
-) {
-    let spec = Spec::init("init", joins);
-    let Some(mut container) = Agent::start(cx, runtime, scenario, "init", spec, Some(init)).await else {
-        return agent.observe("engine", "init", Outcome::refused("does not start", format!("under {init}")));
-    };
-    agent.observe("engine", "init", Outcome::allowed(format!("under {init}")));
-    container.run(false, asks).await;
+    let spec = Spec::init("init", agent.id());
+    let container = Agent::start(cx, runtime, scenario, "init", spec, Some(init)).await;
+    agent.observe("engine", "init", begun(container.is_some(), init));
+    let Some(mut container) = container else { return };
+    container.run(false, vec![install]).await;
     // AWF's init container exits once it is done.
     container.stop().await;
+}
+
+/// Whether an init container started under this runtime.
+pub(super) fn begun(started: bool, init: &str) -> Outcome {
+    let under = format!("under {init}");
+    if started { Outcome::allowed(under) } else { Outcome::refused("does not start", under) }
 }
 
 /// AWF's rules in the agent's namespace, in its order.

@@ -383,8 +383,8 @@ impl Agent {
     }
 
     /// Removes the sandbox. Its guest ends with its input, which costs the runtime less than to kill it; one that does not
-    /// is killed. The engine is given time to be through with the end: a removal that crossed it left a network of
-    /// Engine 20.10.24 with an endpoint of nobody, under a load of 11.
+    /// is killed. The engine is given time to be through with the end: under load a network of Engine 20.10.24 was once
+    /// left with an endpoint of nobody, perhaps by a removal that crossed it.
     pub async fn stop(mut self) {
         self.sandbox.end_input().await;
         drop(self.cx.docker.wait(self.id(), 10).await);

@@ -36,29 +36,21 @@ pub(super) fn sources_in(subnets: &[Subnet]) -> Vec<sock_filter> {
 
 /// Passes IPv4 and IPv6 packets that did not originate here.
 pub(super) fn arriving() -> Vec<sock_filter> {
-    vec![
-        load(PACKET_TYPE),
-        skip_unless(u32::from(libc::PACKET_OUTGOING), 1),
-        answer(0),
-        load(PROTOCOL),
-        skip_if(libc::ETH_P_IP as u32, 2),
-        skip_if(libc::ETH_P_IPV6 as u32, 1),
-        answer(0),
-        answer(TAKEN),
-    ]
+    arriving_of(&[libc::ETH_P_IP, libc::ETH_P_IPV6])
 }
 
 /// Passes IPv6 packets that did not originate here.
 pub(super) fn arriving_ipv6() -> Vec<sock_filter> {
-    vec![
-        load(PACKET_TYPE),
-        skip_unless(u32::from(libc::PACKET_OUTGOING), 1),
-        answer(0),
-        load(PROTOCOL),
-        skip_if(libc::ETH_P_IPV6 as u32, 1),
-        answer(0),
-        answer(TAKEN),
-    ]
+    arriving_of(&[libc::ETH_P_IPV6])
+}
+
+fn arriving_of(kinds: &[i32]) -> Vec<sock_filter> {
+    let mut program =
+        vec![load(PACKET_TYPE), skip_unless(u32::from(libc::PACKET_OUTGOING), 1), answer(0), load(PROTOCOL)];
+    // Over the kinds that are left, and the answer.
+    program.extend((1..=kinds.len()).rev().zip(kinds).map(|(left, kind)| skip_if(*kind as u32, left as u8)));
+    program.extend([answer(0), answer(TAKEN)]);
+    program
 }
 
 /// Tests the words of an IPv6 source that the prefix covers.
