@@ -8,8 +8,9 @@
 //! `cargo test --release --test saboteurs -- NAME` measures what matches only. What was measured stays below
 //! `target/tmp/saboteurs`, and is not measured again while awf-probe and the defect are the same; an interruption loses
 //! the run under way. `AWF_PROBE_SABOTEURS` is a list of `full` (the egress, netns, guard and compose cells of every
-//! saboteur, also of those whose defect cannot reach them), `again` (also what was measured before) and `saved` (no
-//! engine: the journals on disk are judged by the catalogue of now).
+//! saboteur, also of those whose defect cannot reach them), `again` (also what was measured before), `saved` (no
+//! engine: the journals on disk are judged by the catalogue of now), and names of parts (`sandbox`, `egress`, `netns`,
+//! `guard`, `compose`: these alone, and what is expected of others is not looked for).
 
 use std::process::ExitCode;
 
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
         trials.extend(asked.iter().map(|s| Trial::test(format!("saboteur::{}", s.name), || Ok(()))));
         return libtest_mimic::run(&args, trials).exit_code();
     }
-    let compared = breaks::load().and_then(|b| Ok((measure::measure(&asked, Mode::of_environment()?)?, b)));
+    let compared = breaks::load().and_then(|b| Ok((measure::measure(&asked, &Mode::of_environment()?)?, b)));
     match compared {
         Ok((kills, breaks)) => {
             kills.print(&breaks);

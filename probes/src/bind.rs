@@ -51,31 +51,36 @@ fn own(cx: &Cx, mount: &str, name: &str) -> String {
 }
 
 fn ro(cx: &mut Cx) {
-    let (rw, ro) = (own(cx, "rw", "bind"), own(cx, "ro", "bind"));
-    let made = fs::create_dir_all(&rw).and_then(|()| fs::write(format!("{rw}/file"), "old"));
-    if let Err(e) = made {
-        return cx.fact("", Outcome::broken(format!("cannot prepare {rw}: {e}")));
+    // Files of its own for each side and each act that takes a file away: where the read-only mount lets one happen,
+    // neither the others nor the controls may miss theirs.
+    let prepared = ["ro", "rw"].iter().try_for_each(|side| {
+        let dir = own(cx, "rw", &format!("bind-{side}"));
+        fs::create_dir_all(&dir)?;
+        ["file", "moved", "gone"].iter().try_for_each(|name| fs::write(format!("{dir}/{name}"), "old"))
+    });
+    if let Err(e) = prepared {
+        return cx.fact("", Outcome::broken(format!("cannot prepare the volume: {e}")));
     }
+    let sides = ["ro", "rw"].map(|side| (side, own(cx, side, &format!("bind-{side}"))));
     cx.fact(
         "seen",
-        match fs::read(format!("{ro}/file")) {
+        match fs::read(format!("{}/file", sides[0].1)) {
             Ok(b) if b == b"old" => Outcome::allowed("the file of the writable mount"),
             Ok(_) => Outcome::refused("other content", ""),
             Err(e) => sys::refused(&e, "through the read-only mount"),
         },
     );
-    // The read-only side first: where it is not read-only, the writable side may fail for it.
-    for (side, dir) in [("ro", ro), ("rw", rw)] {
+    for (side, dir) in sides {
         let at = |name: &str| format!("{dir}/{name}");
         let facts: [(&str, io::Result<()>); 8] = [
             ("write", OpenOptions::new().write(true).open(at("file")).map(drop)),
             ("truncate", truncate(&at("file"))),
-            ("create", File::create(at(side)).map(drop)),
-            ("mkdir", fs::create_dir(at(&format!("{side}-folder")))),
-            ("symlink", std::os::unix::fs::symlink("file", at(&format!("{side}-link")))),
+            ("create", File::create(at("new")).map(drop)),
+            ("mkdir", fs::create_dir(at("folder"))),
+            ("symlink", std::os::unix::fs::symlink("file", at("link"))),
             ("chmod", fs::set_permissions(at("file"), fs::Permissions::from_mode(0o600))),
-            ("rename", fs::rename(at("file"), at("other"))),
-            ("unlink", fs::remove_file(at(if side == "rw" { "other" } else { "file" }))),
+            ("rename", fs::rename(at("moved"), at("other"))),
+            ("unlink", fs::remove_file(at("gone"))),
         ];
         for (name, result) in facts {
             cx.fact(&format!("{side}.{name}"), attempt(result, format!("{name} in {dir}")));

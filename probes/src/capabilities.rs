@@ -95,7 +95,8 @@ fn without(cx: &mut Cx) {
 /// One act in a child of its own.
 fn one(cx: &mut Cx, trial: &Trial, give_up: bool) {
     let all_asked = cx.text("capabilities") == "all";
-    if all_asked && !effective().is_ok_and(|set| set & (1 << trial.bit) != 0) {
+    // Without the capability the act is tried even so: that it is refused then is the control of who needs it.
+    if all_asked && !give_up && !effective().is_ok_and(|set| set & (1 << trial.bit) != 0) {
         let why = format!(
             "{} is not there to be tried: a container that asks for every capability the engine has is not given it",
             trial.name

@@ -24,7 +24,7 @@ mod tamper;
 mod tcp;
 mod uring;
 
-pub use attempts::{ATTEMPTS, Attempt};
+pub use attempts::{ATTEMPTS, ATTEMPTS_V6, Attempt};
 pub use dns::Dns;
 pub(crate) use dns::question;
 pub use tamper::{TAMPERINGS, Tampering};
@@ -126,6 +126,8 @@ pub enum Payload {
     Approved,
     /// resolv.conf is rewritten, then followed.
     Rewritten,
+    /// A router advertisement: whoever on the link believes it sends its packets to the agent.
+    Advertisement,
     /// ICMP echo through a raw socket.
     IcmpRaw,
     /// ICMP echo through a ping socket.
@@ -173,6 +175,11 @@ impl Attempt {
     }
 }
 
+/// Every attempt that there is over IPv6, and over IPv4 too or not.
+pub fn over_ipv6() -> impl Iterator<Item = &'static Attempt> {
+    ATTEMPTS.iter().chain(ATTEMPTS_V6)
+}
+
 /// What an attempt is given.
 struct Way {
     dst: IpAddr,
@@ -191,7 +198,7 @@ impl Way {
 
 fn attempt(cx: &mut Cx) {
     let id = cx.text("attempt").to_owned();
-    let Some(a) = ATTEMPTS.iter().find(|a| a.id == id) else {
+    let Some(a) = over_ipv6().find(|a| a.id == id) else {
         return cx.fact("", Outcome::broken(format!("no attempt is called {id}")));
     };
     let Some(dst) = net::address(cx.text("dst")) else {
@@ -245,6 +252,7 @@ fn make(cx: &mut Cx, a: &Attempt, way: &mut Way) {
         Payload::Search => dns::search(cx, way),
         Payload::Approved => dns::approved(cx, way),
         Payload::Rewritten => dns::rewritten(cx, way),
+        Payload::Advertisement => datagram::advertise(cx, way),
         Payload::IcmpRaw => datagram::echo(cx, way, libc::SOCK_RAW),
         Payload::IcmpPing => datagram::echo(cx, way, libc::SOCK_DGRAM),
         Payload::GatewayFrame => frame::to(cx, way, "gateway"),
@@ -322,10 +330,10 @@ mod tests {
 
     #[test]
     fn attempts_have_names_of_their_own_and_addresses_for_all() {
-        let mut names: Vec<_> = ATTEMPTS.iter().map(|a| a.id).collect();
+        let mut names: Vec<_> = over_ipv6().map(|a| a.id).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), ATTEMPTS.len());
+        assert_eq!(names.len(), ATTEMPTS.len() + ATTEMPTS_V6.len());
         assert!(ATTEMPTS.len() <= 155, "attempts have the addresses .100 to .254");
     }
 

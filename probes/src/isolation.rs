@@ -146,8 +146,11 @@ fn node(name: &str, block: bool, major: u32, minor: u32) -> Outcome {
     // SAFETY: the pointer is valid for the call.
     let made = check(unsafe { libc::mknod(p.as_ptr(), kind | 0o600, libc::makedev(major, minor)) }.into());
     let what = format!("{} {major}:{minor}", if block { "block" } else { "character" });
-    if let Err(e) = made {
-        return sys::refused(&e, format!("mknod {what}"));
+    match made.map_err(|e| (e.raw_os_error(), e)) {
+        Ok(_) => {}
+        Err((Some(libc::EPERM | libc::EACCES), e)) => return sys::refused(&e, format!("mknod {what}")),
+        // A file system that takes nothing says nothing of nodes.
+        Err((_, e)) => return Outcome::broken(format!("mknod {what}: {e}")),
     }
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
     drop(fs::remove_file(&path));
@@ -220,9 +223,10 @@ fn cgroup(cx: &mut Cx) {
     );
     // With the right to mount a hierarchy can be had again, writable.
     let dir = "/tmp/awf-probe-cgroup-mount";
-    let mounted = fs::create_dir_all(dir).and_then(|()| {
-        sys::mount("none", dir, "cgroup2", 0, "").or_else(|_| sys::mount("none", dir, "cgroup", 0, "pids"))
-    });
+    if let Err(e) = fs::create_dir_all(dir) {
+        return cx.fact("mount", Outcome::broken(format!("cannot make {dir}: {e}")));
+    }
+    let mounted = sys::mount("none", dir, "cgroup2", 0, "").or_else(|_| sys::mount("none", dir, "cgroup", 0, "pids"));
     let there = mounted.is_ok();
     cx.fact("mount", attempt(mounted, "mount a cgroup hierarchy"));
     if there {

@@ -1,6 +1,10 @@
 //! `awf-probe run`: plan, measure, judge, report, and leave nothing behind.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use awf_probe_matrix::{
     Fact, Leftovers, Matrix, Result_, RunInfo, RuntimeRow, Standing, Verdict, launcher::Launcher, select::rfc3339,
@@ -456,6 +460,9 @@ async fn driven(cx: &Cx, runtime: &str, name: &str) {
     }
 }
 
+/// After so long nothing more is tried on what cannot be removed.
+const STUCK: Duration = Duration::from_secs(150);
+
 /// Removes everything with the run's label, lets the helper undo its rules, and compares the host with before.
 pub(crate) async fn clean_up(
     docker: &Docker,
@@ -469,6 +476,7 @@ pub(crate) async fn clean_up(
     // a request with the engine that it carries out only now, so what is there is listed until nothing is.
     let mut left = Vec::new();
     let mut helpers = Vec::new();
+    let begun = Instant::now();
     for round in 0..10 {
         let mut made = docker.made_by(Some(run)).await?.remove(run).unwrap_or_default();
         helpers = made.containers.iter().filter(|c| helper_of(c)).cloned().collect();
@@ -478,6 +486,14 @@ pub(crate) async fn clean_up(
         }
         // The networks go before the routes that bind them to the witness.
         left = docker.remove_made(&made).await;
+        if begun.elapsed() > STUCK {
+            break;
+        }
+        // What hangs in its runtime cannot be removed until that is ended.
+        if let Some(ground) = ground.as_ref().filter(|_| !left.is_empty()) {
+            let stuck: Vec<String> = made.containers.iter().map(|(id, ..)| id.clone()).collect();
+            lab::orphans(&ground.helper(), &stuck).await.ended.iter().for_each(|what| note(what));
+        }
     }
     let mut compared = None;
     if let Some(ground) = &ground {

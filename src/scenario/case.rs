@@ -16,7 +16,7 @@ use crate::{
         sandbox::{Line, Sandbox, Start},
     },
     event::Event,
-    lab::roles::wire::{Answer, Ask as LabAsk},
+    lab::roles::wire::{Answer, Ask as LabAsk, Process},
     specs::Spec,
 };
 
@@ -166,10 +166,19 @@ impl<'a> Case<'a> {
             .find_map(|e| e.as_str()?.strip_prefix(COMM_ENV)?.strip_prefix('=').map(str::to_owned));
         let pid = seen.pointer("/State/Pid").and_then(Value::as_i64).and_then(|p| i32::try_from(p).ok());
         if let (Some(comm), Some(pid @ 1..)) = (comm, pid) {
-            match self.cx.helper.ask(LabAsk::Sandbox { pid, comm }).await {
-                Ok(Answer::Sandbox { tasks, .. }) => self.saw("host", "comm.found", Outcome::value(tasks)),
-                Ok(other) => self.problem("host", format!("the helper answered {other:?}")),
-                Err(e) => self.problem("host", e.to_string()),
+            let until = Instant::now() + pace::scaled(NAMED);
+            loop {
+                match self.cx.helper.ask(LabAsk::Sandbox { pid, comm: comm.clone() }).await {
+                    // Nobody waits for this guest's word, so it may not have named itself yet.
+                    Ok(Answer::Sandbox { tasks: 0, chain, .. }) if about_to(&chain) && Instant::now() < until => {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                        continue;
+                    }
+                    Ok(Answer::Sandbox { tasks, .. }) => self.saw("host", "comm.found", Outcome::value(tasks)),
+                    Ok(other) => self.problem("host", format!("the helper answered {other:?}")),
+                    Err(e) => self.problem("host", e.to_string()),
+                }
+                break;
             }
         }
         seen
@@ -253,4 +262,12 @@ pub(super) fn text(seen: &Value, at: &str) -> String {
 /// A number in what the engine says.
 pub(super) fn number(seen: &Value, at: &str) -> Option<i64> {
     seen.pointer(at).and_then(Value::as_i64)
+}
+
+/// How long a guest may take until it has given itself its name.
+const NAMED: Duration = Duration::from_secs(5);
+
+/// Whether a container's first process, as the host sees it, is our executable or a runtime that is about to become it.
+fn about_to(chain: &[Process]) -> bool {
+    chain.first().is_some_and(|p| p.comm.starts_with("runc:[") || p.args.split(' ').next() == Some("/awf-probe"))
 }

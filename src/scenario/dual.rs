@@ -11,7 +11,7 @@ use std::{
 };
 
 use awf_probe_matrix::{Model, ModelNetwork, Outcome};
-use awf_probe_probes::{ATTEMPTS, pace, wire::Ask};
+use awf_probe_probes::{over_ipv6, pace, wire::Ask};
 use serde_json::json;
 
 use super::{
@@ -114,6 +114,7 @@ pub const GROUPS: [(&str, &[&str]); 6] = [
         &[
             "icmp.ping",
             "icmp.raw",
+            "icmp.advertisement",
             "udp.lite",
             "proto.sctp",
             "proto.dccp",
@@ -123,12 +124,15 @@ pub const GROUPS: [(&str, &[&str]); 6] = [
             "raw.udp",
             "raw.fragments",
             "raw.spoofed",
+            FRAME,
         ],
     ),
     ("link", &["ipv6.link-local"]),
     ("host", &[HOST]),
 ];
 
+/// A hand-made frame to the router.
+const FRAME: &str = "packet.gateway";
 /// A listener on the host, at the bridge's link-local address.
 const HOST: &str = "link.gateway";
 
@@ -271,7 +275,7 @@ struct Tries<'a> {
 impl Tries<'_> {
     /// Where nothing enforces: every way, or those that need NET_RAW.
     fn open(&self, raw: bool) -> Vec<Ask> {
-        let needs = |id: &str| OPTIONS.contains(&id) || ATTEMPTS.iter().any(|a| a.id == id && a.raw);
+        let needs = |id: &str| OPTIONS.contains(&id) || over_ipv6().any(|a| a.id == id && a.raw);
         let ids = ways().filter(|id| !raw || needs(id));
         ids.filter_map(|id| self.twin(id, id.to_owned(), 0)).collect()
     }
@@ -282,8 +286,12 @@ impl Tries<'_> {
 
     fn twin(&self, id: &str, label: String, phase: u16) -> Option<Ask> {
         let (address, port) = self.door.unwrap_or((Ipv6Addr::UNSPECIFIED, 0));
-        let host = json!({"gateway": address.to_string(), "host_port": port});
-        self.way.twin(id, label, phase, self.from, if id == HOST { host } else { json!({}) })
+        let more = match id {
+            HOST => json!({"gateway": address.to_string(), "host_port": port}),
+            FRAME => json!({"gateway": self.cx.layout.router6().to_string()}),
+            _ => json!({}),
+        };
+        self.way.twin(id, label, phase, self.from, more)
     }
 
     /// The model's rules, and one treatment after the other. Says whether the agent came to the end.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use awf_probe_matrix::{InitUnder, Model, ModelNetwork, Outcome};
-use awf_probe_probes::{ATTEMPTS, Attempt, Payload, wire::Ask};
+use awf_probe_probes::{ATTEMPTS, Attempt, Payload, over_ipv6, wire::Ask};
 use serde_json::{Map, Value, json};
 use tokio::sync::SemaphorePermit;
 
@@ -207,21 +207,25 @@ impl<'a> Way<'a> {
     /// An attempt of this name among [`ATTEMPTS`], reported under this label, with further parameters.
     pub(super) fn again(&self, id: &str, label: String, more: Value) -> Option<Ask> {
         let (index, attempt) = numbered().find(|(_, a)| a.id == id)?;
+        Some(self.labelled(index, attempt, label, more))
+    }
+
+    /// The same attempt over IPv6, from this address, to a destination of the phase's own.
+    pub(super) fn twin(&self, id: &str, label: String, phase: u16, from: Ipv6Addr, mut more: Value) -> Option<Ask> {
+        let (index, attempt) = over_ipv6().enumerate().find(|(_, a)| a.id == id)?;
+        let to = self.cx.layout.witness6(phase, u16::try_from(index).ok()?);
+        more["agent"] = from.to_string().into();
+        more["dst"] = to.to_string().into();
+        Some(self.labelled(index, attempt, label, more))
+    }
+
+    fn labelled(&self, index: usize, attempt: &Attempt, label: String, more: Value) -> Ask {
         let mut ask = self.attempt(index, attempt);
         ask.label = label;
         if let (Value::Object(params), Value::Object(more)) = (&mut ask.params, more) {
             params.extend(more);
         }
-        Some(ask)
-    }
-
-    /// The same attempt over IPv6, from this address, to a destination of the phase's own.
-    pub(super) fn twin(&self, id: &str, label: String, phase: u16, from: Ipv6Addr, mut more: Value) -> Option<Ask> {
-        let index = numbered().position(|(_, a)| a.id == id)?;
-        let to = self.cx.layout.witness6(phase, u16::try_from(index).ok()?);
-        more["agent"] = from.to_string().into();
-        more["dst"] = to.to_string().into();
-        self.again(id, label, more)
+        ask
     }
 
     fn attempt(&self, index: usize, a: &Attempt) -> Ask {

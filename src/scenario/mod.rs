@@ -21,7 +21,7 @@ use crate::{
             Docker,
             drive::ExecAsk,
             image::Image,
-            sandbox::{Common, Sandbox, Start},
+            sandbox::{Common, NotStarted, Sandbox, Start},
         },
     },
     event::Event,
@@ -82,6 +82,8 @@ pub struct Cx {
     pub jobs: Arc<Semaphore>,
     /// The same for those in the lab: they come when it stands, take longest, and do not wait behind all others then.
     lab_jobs: Arc<Semaphore>,
+    /// Whoever mounts on the run's volume: one at a time.
+    mounters: Arc<Semaphore>,
     /// How many sandboxes may be starting at once; a start keeps a processor busy, most of what follows waits.
     starts: Arc<Semaphore>,
     /// The longest a batch may take.
@@ -148,6 +150,7 @@ impl Cx {
             default_runtime,
             jobs,
             lab_jobs,
+            mounters: Arc::new(Semaphore::new(1)),
             starts,
             deadline,
             privilege: Arc::new(privilege),
@@ -289,16 +292,19 @@ impl Agent {
         };
         // The closing of a semaphore is not part of a run.
         let permit = cx.starts.acquire().await.ok();
-        let started = cx.docker.start(&cx.common, &spec, how).await;
+        let started = cx.docker.start_or_say(&cx.common, &spec, how).await;
         drop(permit);
         let problem = |stage: &str, why: String| cx.problem(runtime, scenario, stage, why);
         let sandbox = match started {
             Ok(sandbox) => sandbox,
-            Err((stage, e)) => {
+            Err(NotStarted { stage, why, left }) => {
                 // A creation the engine refuses has not come to the runtime; of Docker it is a finding all the same, as its
                 // answers are what the scenarios are written for.
                 let stage = if cx.docker.podman && stage == "create" { UNSUPPORTED } else { stage };
-                problem(stage, e.to_string());
+                problem(stage, why.to_string());
+                if let Some(id) = left {
+                    remove(cx, runtime, scenario, &id).await;
+                }
                 return None;
             }
         };

@@ -24,6 +24,9 @@ pub async fn run(cx: &Cx, runtime: &str) {
         Ok(path) => path,
         Err(no) => return case.problem("volume", no.why),
     };
+    // When a container with a shared mount of the volume is removed, its root is unmounted lazily, with all that is mounted
+    // on the volume by then, and that goes to the volume's other mounts: another runtime's mounts would be gone too.
+    let alone = cx.mounters.acquire().await.ok();
     let permit = cx.jobs.acquire().await.ok();
     let net = cx.borrowed().await;
     let spec = |binds: Vec<(String, String, &'static str)>| Spec {
@@ -94,5 +97,5 @@ pub async fn run(cx: &Cx, runtime: &str) {
         mounter.run(false, vec![at("unmount", format!("{mode}.made.gone"), made, false)]).await;
     }
     mounter.stop().await;
-    drop(permit);
+    drop((permit, alone));
 }

@@ -40,7 +40,7 @@ pub(crate) enum Act {
 pub(crate) enum Part {
     /// All of it but the parts below: the promise that no other cell changes is kept over this, for every saboteur.
     Sandbox,
-    /// Ways out under every enforcement model.
+    /// Ways out under every enforcement model, over IPv6 too.
     Egress,
     /// Network namespaces of another container's.
     Netns,

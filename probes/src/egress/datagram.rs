@@ -236,9 +236,53 @@ pub(super) fn echo(cx: &mut Cx, way: &mut Way, kind: libc::c_int) {
     cx.sent("", outcome, sent);
 }
 
+/// A router advertisement that offers nothing: lifetime 0, no prefix. The nonce is in an option nobody acts on.
+pub(super) fn advertise(cx: &mut Cx, way: &mut Way) {
+    let nonce = way.nonces.next();
+    let to = SocketAddr::new(way.dst, 0);
+    let sent = net::sent(58, to, &nonce);
+    let fd = match net::raw_socket(libc::AF_INET6, libc::SOCK_RAW, libc::IPPROTO_ICMPV6) {
+        Ok(fd) => fd,
+        Err(e) => return cx.sent("", refused(&e, "socket"), sent),
+    };
+    // Neighbours take none that a router has passed on, which they tell by its hop limit.
+    if let Err(e) = net::set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, &255_i32.to_ne_bytes()) {
+        return cx.sent("", refused(&e, "socket: hop limit 255"), sent);
+    }
+    let message = advertisement(&nonce);
+    for _ in 0..3 {
+        if let Err(e) = net::send_to(&fd, &message, to) {
+            return cx.sent("", refused(&e, format!("sendto {to}")), sent);
+        }
+    }
+    // Nobody answers one.
+    cx.sent("", Outcome::TimedOut { after_ms: 0, detail: format!("3 advertisements sent to {to}") }, sent);
+}
+
+/// The message but for its checksum, which the kernel fills in.
+fn advertisement(nonce: &str) -> Vec<u8> {
+    const TYPE: u8 = 134;
+    const NONCE_OPTION: u8 = 14;
+    let mut message = vec![TYPE, 0];
+    message.resize(16, 0);
+    let units = (2 + nonce.len()).div_ceil(8);
+    message.extend([NONCE_OPTION, units as u8]);
+    message.extend(nonce.as_bytes());
+    message.resize(16 + 8 * units, 0);
+    message
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_advertisement_offers_nothing_and_is_whole() {
+        let message = advertisement("awfp0123456789ab");
+        assert_eq!(message[..16], [134, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!((usize::from(message[17]) * 8, message.len() % 8), (message.len() - 16, 0));
+        assert!(message.windows(16).any(|w| w == b"awfp0123456789ab"));
+    }
 
     #[test]
     fn nobody_is_in_the_agents_subnet() {

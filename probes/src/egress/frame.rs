@@ -3,13 +3,16 @@
 use std::{
     io,
     mem::{size_of, zeroed},
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsRawFd, OwnedFd},
 };
 
 use awf_probe_matrix::{Outcome, Sent};
 
-use super::Way;
+use super::{
+    Way,
+    hand_made::{datagram, over},
+};
 use crate::{
     Cx,
     net::{self, checksum},
@@ -27,18 +30,24 @@ pub(super) fn to(cx: &mut Cx, way: &mut Way, hop: &str) {
     cx.sent("", outcome, sent);
 }
 
-fn send_frames(agent: &str, gateway: &str, dst: IpAddr, nonce: &str) -> Result<String, (&'static str, io::Error)> {
+fn send_frames(agent: &str, hop: &str, dst: IpAddr, nonce: &str) -> Result<String, (&'static str, io::Error)> {
     let bad = |what| (what, io::Error::from_raw_os_error(libc::EINVAL));
-    let (IpAddr::V4(dst), Ok(agent), Ok(gateway)) = (dst, agent.parse::<Ipv4Addr>(), gateway.parse::<Ipv4Addr>())
-    else {
-        return Err(bad("addresses"));
-    };
+    let (Some(agent), Some(hop)) = (net::address(agent), net::address(hop)) else { return Err(bad("addresses")) };
     let everything = i32::from((libc::ETH_P_ALL as u16).to_be());
     let fd = net::raw_socket(libc::AF_PACKET, libc::SOCK_RAW, everything).map_err(|e| ("socket(AF_PACKET)", e))?;
     let (index, own) = interface(&fd).map_err(|e| ("interface eth0", e))?;
     let link = |e| ("send on eth0", e);
-    let mac = ask_mac(&fd, index, own, agent, gateway).map_err(link)?.ok_or(bad("no answer to ARP"))?;
-    let frame = udp_frame(own, mac, agent, dst, nonce);
+    let (asked, packet) = match (agent, hop, dst) {
+        (IpAddr::V4(agent), IpAddr::V4(hop), IpAddr::V4(dst)) => {
+            (ask(&fd, index, &arp(own, agent, hop), |f| replied(f, hop)), packet4(agent, dst, nonce))
+        }
+        (IpAddr::V6(agent), IpAddr::V6(hop), IpAddr::V6(dst)) => {
+            (ask(&fd, index, &solicitation(own, agent, hop), |f| advertised(f, hop)), packet6(agent, dst, nonce))
+        }
+        _ => return Err(bad("addresses of two families")),
+    };
+    let mac = asked.map_err(link)?.ok_or(bad("nobody says whose hardware address it is"))?;
+    let frame = [&mac[..], &own, &packet].concat();
     for _ in 0..3 {
         send_frame(&fd, index, &frame).map_err(link)?;
     }
@@ -74,17 +83,15 @@ fn send_frame(fd: &OwnedFd, index: i32, frame: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Who has `gateway`? Asked on the wire, because not every kernel shows its neighbours.
-fn ask_mac(fd: &OwnedFd, index: i32, own: [u8; 6], agent: Ipv4Addr, gateway: Ipv4Addr) -> io::Result<Option<[u8; 6]>> {
-    let mut ask = vec![0xff; 6];
-    ask.extend(own);
-    ask.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);
-    ask.extend(own);
-    ask.extend(agent.octets());
-    ask.extend([0; 6]);
-    ask.extend(gateway.octets());
+/// A hardware address, asked for on the wire, because not every kernel shows its neighbours.
+fn ask(
+    fd: &OwnedFd,
+    index: i32,
+    question: &[u8],
+    answer: impl Fn(&[u8]) -> Option<[u8; 6]>,
+) -> io::Result<Option<[u8; 6]>> {
     for _ in 0..3 {
-        send_frame(fd, index, &ask)?;
+        send_frame(fd, index, question)?;
         for _ in 0..64 {
             let mut p = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
             // SAFETY: one valid descriptor.
@@ -94,34 +101,92 @@ fn ask_mac(fd: &OwnedFd, index: i32, own: [u8; 6], agent: Ipv4Addr, gateway: Ipv
             let mut f = [0_u8; 256];
             // SAFETY: the buffer is valid for its length.
             let n = unsafe { libc::recv(fd.as_raw_fd(), f.as_mut_ptr().cast(), f.len(), libc::MSG_DONTWAIT) };
-            if n >= 42 && f[12..14] == [8, 6] && f[20..22] == [0, 2] && f[28..32] == gateway.octets() {
-                return Ok(Some(std::array::from_fn(|i| f[22 + i])));
+            if let Some(mac) = usize::try_from(n).ok().and_then(|n| answer(&f[..n.min(f.len())])) {
+                return Ok(Some(mac));
             }
         }
     }
     Ok(None)
 }
 
-fn udp_frame(own: [u8; 6], mac: [u8; 6], src: Ipv4Addr, dst: Ipv4Addr, nonce: &str) -> Vec<u8> {
-    let udp_len = 8 + nonce.len() as u16;
+/// Who has this address?
+fn arp(own: [u8; 6], agent: Ipv4Addr, hop: Ipv4Addr) -> Vec<u8> {
+    let mut ask = vec![0xff; 6];
+    ask.extend(own);
+    ask.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);
+    ask.extend(own);
+    ask.extend(agent.octets());
+    ask.extend([0; 6]);
+    ask.extend(hop.octets());
+    ask
+}
+
+fn replied(f: &[u8], hop: Ipv4Addr) -> Option<[u8; 6]> {
+    let reply = f.len() >= 42 && f[12..14] == [8, 6] && f[20..22] == [0, 2] && f[28..32] == hop.octets();
+    reply.then(|| std::array::from_fn(|i| f[22 + i]))
+}
+
+/// The same over IPv6: to the multicast group in which whoever has the address listens.
+fn solicitation(own: [u8; 6], agent: Ipv6Addr, hop: Ipv6Addr) -> Vec<u8> {
+    let [.., a, b, c] = hop.octets();
+    let group = Ipv6Addr::from(u128::from(SOLICITED) | u128::from(u32::from_be_bytes([0, a, b, c])));
+    let mut message = vec![SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
+    message.extend(hop.octets());
+    // Option 1: the hardware address of who asks, in units of eight bytes.
+    message.extend([1, 1]);
+    message.extend(own);
+    let (from, to) = (IpAddr::from(agent), IpAddr::from(group));
+    let sum = over(from, to, ICMPV6, &message);
+    message[2..4].copy_from_slice(&sum);
+    let mut frame = vec![0x33, 0x33, 0xff, a, b, c];
+    frame.extend(own);
+    frame.extend(IPV6);
+    frame.extend(header6(agent, group, ICMPV6, 255, message.len()));
+    frame.extend(message);
+    frame
+}
+
+fn advertised(f: &[u8], hop: Ipv6Addr) -> Option<[u8; 6]> {
+    let about = f.len() >= 86 && f[12..14] == IPV6 && f[20] == ICMPV6 && f[54] == ADVERTISEMENT;
+    // Option 2: the hardware address that was asked for.
+    let mine = about && f[62..78] == hop.octets() && f[78..80] == [2, 1];
+    mine.then(|| std::array::from_fn(|i| f[80 + i]))
+}
+
+/// The type of the frame, and a datagram from 40002 to 40001.
+fn packet4(src: Ipv4Addr, dst: Ipv4Addr, nonce: &str) -> Vec<u8> {
+    let udp = datagram(src.into(), dst.into(), nonce.as_bytes());
     let mut ip = vec![0x45, 0];
-    ip.extend((20 + udp_len).to_be_bytes());
+    ip.extend((20 + udp.len() as u16).to_be_bytes());
     ip.extend([0x1d, 0x0a, 0, 0, 64, net::UDP, 0, 0]);
     ip.extend(src.octets());
     ip.extend(dst.octets());
     let sum = checksum(&ip);
     ip[10..12].copy_from_slice(&sum.to_be_bytes());
-    let mut frame = mac.to_vec();
-    frame.extend(own);
-    frame.extend([8, 0]);
-    frame.extend(ip);
-    frame.extend(40_002_u16.to_be_bytes());
-    frame.extend(40_001_u16.to_be_bytes());
-    frame.extend(udp_len.to_be_bytes());
-    frame.extend([0, 0]);
-    frame.extend(nonce.as_bytes());
-    frame
+    [&[8, 0][..], &ip, &udp].concat()
 }
+
+/// The same over IPv6.
+fn packet6(src: Ipv6Addr, dst: Ipv6Addr, nonce: &str) -> Vec<u8> {
+    let udp = datagram(src.into(), dst.into(), nonce.as_bytes());
+    [&IPV6[..], &header6(src, dst, net::UDP, 64, udp.len()), &udp].concat()
+}
+
+fn header6(src: Ipv6Addr, dst: Ipv6Addr, next: u8, hops: u8, length: usize) -> Vec<u8> {
+    let mut ip = vec![0x60, 0, 0, 0];
+    ip.extend((length as u16).to_be_bytes());
+    ip.extend([next, hops]);
+    ip.extend(src.octets());
+    ip.extend(dst.octets());
+    ip
+}
+
+const IPV6: [u8; 2] = [0x86, 0xdd];
+const ICMPV6: u8 = 58;
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
+/// ff02::1:ff00:0, to which the last three bytes of the address are added.
+const SOLICITED: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0);
 
 #[cfg(test)]
 mod tests {
@@ -129,7 +194,26 @@ mod tests {
 
     #[test]
     fn checksum_of_a_header_with_its_checksum_is_zero() {
-        let frame = udp_frame([1; 6], [2; 6], Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(203, 0, 113, 9), "awfp");
-        assert_eq!(checksum(&frame[14..34]), 0);
+        let packet = packet4([10, 0, 0, 1].into(), [203, 0, 113, 9].into(), "awfp");
+        assert_eq!((checksum(&packet[2..22]), packet.len()), (0, 2 + 20 + 8 + 4));
+    }
+
+    #[test]
+    fn an_answer_to_a_solicitation_is_one_about_the_address() {
+        let (agent, hop) = ("2001:db8::14".parse().expect("v6"), "2001:db8::12:3456".parse().expect("v6"));
+        let asked = solicitation([1; 6], agent, hop);
+        assert_eq!(asked[..6], [0x33, 0x33, 0xff, 0x12, 0x34, 0x56]);
+        assert_eq!((asked[38..54].to_vec(), asked.len()), (hex("ff0200000000000000000001ff123456"), 86));
+        let mut answer = asked;
+        answer[54] = ADVERTISEMENT;
+        assert_eq!(advertised(&answer, hop), None, "the option is the asker's own");
+        answer[78] = 2;
+        assert_eq!(advertised(&answer, hop), Some([1; 6]));
+        assert_eq!(advertised(&answer, agent), None);
+        assert_eq!(advertised(&answer[..85], hop), None);
+    }
+
+    fn hex(digits: &str) -> Vec<u8> {
+        (0..digits.len()).step_by(2).map(|i| u8::from_str_radix(&digits[i..i + 2], 16).expect("hex")).collect()
     }
 }

@@ -127,7 +127,7 @@ fn packet6(src: IpAddr, dst: IpAddr, proto: u8, fragment: u16, body: &[u8]) -> V
 }
 
 /// The checksum over what a transport header shares with the header before it, and itself.
-fn over(src: IpAddr, dst: IpAddr, proto: u8, transport: &[u8]) -> [u8; 2] {
+pub(super) fn over(src: IpAddr, dst: IpAddr, proto: u8, transport: &[u8]) -> [u8; 2] {
     let mut pseudo = [octets(src), octets(dst)].concat();
     pseudo.extend([0, proto]);
     pseudo.extend((transport.len() as u16).to_be_bytes());
@@ -136,7 +136,7 @@ fn over(src: IpAddr, dst: IpAddr, proto: u8, transport: &[u8]) -> [u8; 2] {
 }
 
 /// UDP; without a checksum where it needs none.
-fn datagram(src: IpAddr, dst: IpAddr, body: &[u8]) -> Vec<u8> {
+pub(super) fn datagram(src: IpAddr, dst: IpAddr, body: &[u8]) -> Vec<u8> {
     let mut udp = Vec::new();
     for field in [40_002, 40_001, 8 + body.len() as u16, 0_u16] {
         udp.extend(field.to_be_bytes());

@@ -178,6 +178,23 @@ pub struct Ended {
     pub runtime: String,
 }
 
+/// Why a container did not start.
+#[derive(Debug)]
+pub struct NotStarted {
+    /// What the engine was asked to do.
+    pub stage: &'static str,
+    /// What came of it.
+    pub why: Error,
+    /// The container, if it could not be removed.
+    pub left: Option<String>,
+}
+
+impl From<(&'static str, Error)> for NotStarted {
+    fn from((stage, why): (&'static str, Error)) -> Self {
+        Self { stage, why, left: None }
+    }
+}
+
 /// At most this much of a guest's output is looked at.
 const MAX_OUTPUT: usize = 32 << 20;
 /// Roles of the lab, which run under the reference runtime.
@@ -186,8 +203,13 @@ const MAX_LINE: usize = 256 << 10;
 const MAX_STDERR: usize = 4 << 10;
 
 impl Docker {
-    /// Creates, attaches and starts. A container whose start fails is removed.
+    /// Creates, attaches and starts. A container whose start fails is removed, or left to the end of the run.
     pub async fn start(&self, common: &Common, spec: &Spec, how: Start<'_>) -> Result<Sandbox, (&'static str, Error)> {
+        self.start_or_say(common, spec, how).await.map_err(|no| (no.stage, no.why))
+    }
+
+    /// The same, and says if it cannot be removed.
+    pub async fn start_or_say(&self, common: &Common, spec: &Spec, how: Start<'_>) -> Result<Sandbox, NotStarted> {
         let begun = Instant::now();
         let name = fresh_name(common);
         let mut body = self.body(common, spec, &how);
@@ -212,10 +234,14 @@ impl Docker {
             Ok(()) => self.attach_and_start(&id, &how, begun).await.map(|sandbox| Sandbox { made, ..sandbox }),
             Err(e) => Err(e),
         };
-        if result.is_err() {
-            self.remove(&id).await.map_err(|e| ("remove", e))?;
+        match result {
+            Ok(sandbox) => Ok(sandbox),
+            Err((stage, why)) => {
+                // Where the runtime still hangs, so does the removal, until somebody ends the runtime.
+                let left = self.remove_within(&id, 15).await.is_err().then_some(id);
+                Err(NotStarted { stage, why, left })
+            }
         }
-        result
     }
 
     pub(super) async fn attach_and_start(

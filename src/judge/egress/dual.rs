@@ -1,7 +1,7 @@
 //! A model whose agent has IPv6: the ways out over it, each with its control, and what was done about IPv6.
 
 use awf_probe_matrix::{Capability, Cell, Model, Outcome, Result_, Source, Verdict};
-use awf_probe_probes::ATTEMPTS;
+use awf_probe_probes::{ATTEMPTS, over_ipv6};
 
 use super::{
     Ending, IPV6, Look, cell_of, combine,
@@ -78,7 +78,7 @@ fn one(
     treatment: Treatment,
     way: &str,
 ) -> Vec<Ending> {
-    let Some(attempt) = ATTEMPTS.iter().find(|a| a.id == way) else {
+    let Some(attempt) = over_ipv6().find(|a| a.id == way) else {
         return vec![Ending::new(Result_::Inconclusive, format!("this version does not know {way}"), vec![])];
     };
     let label = format!("{}.{way}", treatment.name());

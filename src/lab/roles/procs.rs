@@ -83,20 +83,8 @@ pub(super) fn mentioning(ids: &[String]) -> Vec<Process> {
 
 /// Comm and proportional set size, in KiB, of every process that names the container or descends from one that does.
 pub(super) fn memory(id: &str) -> anyhow::Result<Vec<(String, u64)>> {
-    let mut pids: Vec<i32> = mentioning(&[id.to_owned()]).iter().map(|p| p.pid).collect();
     // A process of a sandbox may name it neither in its command line nor in its cgroup.
-    let all = self::pids();
-    loop {
-        let more: Vec<i32> = all
-            .iter()
-            .filter(|pid| !pids.contains(pid) && parent(**pid).is_some_and(|p| pids.contains(&p)))
-            .copied()
-            .collect();
-        if more.is_empty() {
-            break;
-        }
-        pids.extend(more);
-    }
+    let pids = with_descendants(mentioning(&[id.to_owned()]).iter().map(|p| p.pid).collect());
     let mut found = Vec::new();
     for pid in pids {
         let path = format!("/proc/{pid}/smaps_rollup");
@@ -114,6 +102,22 @@ pub(super) fn memory(id: &str) -> anyhow::Result<Vec<(String, u64)>> {
     Ok(found)
 }
 
+/// These processes, and all that descend from them.
+fn with_descendants(mut pids: Vec<i32>) -> Vec<i32> {
+    let all = self::pids();
+    loop {
+        let more: Vec<i32> = all
+            .iter()
+            .filter(|pid| !pids.contains(pid) && parent(**pid).is_some_and(|p| pids.contains(&p)))
+            .copied()
+            .collect();
+        if more.is_empty() {
+            return pids;
+        }
+        pids.extend(more);
+    }
+}
+
 /// Cgroup directories whose name holds the container's id. Our own view of the tree may be cut down to our own
 /// cgroup, so init's view and a bind mount of the host's come first.
 pub(super) fn cgroups(ids: &[String]) -> Vec<String> {
@@ -126,7 +130,8 @@ pub(super) fn cgroups(ids: &[String]) -> Vec<String> {
     paths.iter().map(|path| path.to_string_lossy().trim_start_matches(prefix).to_owned()).collect()
 }
 
-/// Kills the containerd shim of a container, and nothing else: the process must be one, and name the container.
+/// Kills the containerd shim of a container, and the runtime it waits for: the process must be a shim, and each must name
+/// the container.
 pub(super) fn end_shim(pid: i32, id: &str) -> anyhow::Result<()> {
     let process = read(pid).ok_or_else(|| anyhow::anyhow!("no process {pid}"))?;
     let is_id = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
@@ -134,9 +139,16 @@ pub(super) fn end_shim(pid: i32, id: &str) -> anyhow::Result<()> {
     {
         anyhow::bail!("process {pid} ({}) is not the shim of {id}", process.comm);
     }
+    let names = |pid: &i32| contains(&slurp(&format!("/proc/{pid}/cmdline")), id);
+    let waited_for: Vec<i32> = with_descendants(vec![pid]).into_iter().filter(|p| *p != pid).filter(names).collect();
     // SAFETY: kill takes numbers; the process was checked just now.
     if unsafe { libc::kill(pid, libc::SIGKILL) } != 0 {
         return Err(std::io::Error::last_os_error().into());
+    }
+    // It may be gone with its shim.
+    for pid in waited_for.iter().filter(|p| names(p)) {
+        // SAFETY: as above.
+        unsafe { libc::kill(*pid, libc::SIGKILL) };
     }
     Ok(())
 }
