@@ -91,6 +91,7 @@ fn table_trials() -> Vec<Trial> {
             }
             Ok(())
         }),
+        check("lies_are_told", guest::lies_are_told),
         check("there_are_at_least_forty", || {
             let killers = breaks::load()?.values().filter(|b| !b.is_empty()).count();
             if killers >= 40 { Ok(()) } else { Err(format!("only {killers} saboteurs break something")) }

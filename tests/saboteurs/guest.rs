@@ -11,6 +11,8 @@ use std::{
     process::ExitCode,
 };
 
+use awf_probe_matrix::{Fact, Outcome};
+use awf_probe_probes::wire::Say;
 use serde_json::{Value, json};
 
 /// First argument of this executable inside a sandbox.
@@ -165,25 +167,52 @@ fn flood(text: &str) -> Vec<String> {
     vec![line.clone(); (40 << 20) / line.len().max(1)]
 }
 
+/// That what is made of a guest's real line is another line about the same fact.
+pub(crate) fn lies_are_told() -> Result<(), String> {
+    let outcomes = [Outcome::allowed("a file"), Outcome::refused("EPERM", "open"), Outcome::value(7)];
+    for outcome in outcomes {
+        // What has no detail cannot be escaped.
+        let escapes = !matches!(outcome, Outcome::Value { .. });
+        let fact = Fact { name: "probe".to_owned(), outcome, sent: None, elapsed_ms: None };
+        let text = serde_json::to_string(&Say::Fact { batch: 1, fact: fact.clone() }).map_err(|e| e.to_string())?;
+        let mut lies = vec![contradiction(&text)];
+        lies.extend(escapes.then(|| Some(escaped(&text))));
+        for lie in lies {
+            let lie = lie.as_deref().ok_or_else(|| format!("nothing is made of {text}"))?;
+            let Ok(Say::Fact { fact: other, .. }) = serde_json::from_str(lie) else {
+                return Err(format!("{lie} is no fact"));
+            };
+            if other.name != fact.name || other.outcome == fact.outcome {
+                return Err(format!("{lie} says nothing else than {text}"));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn contradiction(text: &str) -> Option<String> {
     let mut value: Value = serde_json::from_str(text).ok().filter(|v: &Value| v["say"] == "fact")?;
-    let outcome = &value["fact"]["outcome"];
-    let name = value["fact"]["name"].as_str()?;
-    if name.ends_with(".end") {
+    let fact = value["fact"].as_object_mut()?;
+    if fact.get("name")?.as_str()?.ends_with(".end") {
         return None;
     }
-    value["fact"]["outcome"] = match outcome["outcome"].as_str()? {
+    // The outcome's fields lie beside the fact's own.
+    let other = match fact.get("outcome")?.as_str()? {
         "allowed" => json!({"outcome": "refused", "errno": "EPERM", "detail": ""}),
         "value" => json!({"outcome": "value", "value": "1000000"}),
         _ => json!({"outcome": "allowed", "detail": ""}),
     };
+    for field in ["errno", "detail", "value", "why", "signal", "after_ms"] {
+        fact.remove(field);
+    }
+    fact.extend(other.as_object()?.clone());
     Some(value.to_string())
 }
 
 /// Terminal control, HTML, Markdown, a right-to-left mark and a line end in what the guest says in passing.
 fn escaped(text: &str) -> String {
     let Ok(mut value) = serde_json::from_str::<Value>(text) else { return text.to_owned() };
-    let outcome = &mut value["fact"]["outcome"];
+    let outcome = &mut value["fact"];
     if let Some(detail) = outcome.get("detail").and_then(Value::as_str) {
         let more = "\u{1b}[2J\u{1b}]0;owned\u{7}<script>alert(1)</script>|`$(id)`|\u{202e}\r\n\u{0}";
         outcome["detail"] = json!(format!("{detail}{more}"));

@@ -325,7 +325,12 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     saboteur!("exit-code-swallowed", SANDBOX, Guest(|_| true, Lie::Swallow)),
     saboteur!("creates-nothing", NETWORK, Called(|c| if c.command == "create" { Act::Say(0, "") } else { Act::Go })),
     // Somebody else.
-    saboteur!("somebody-else", NETWORK, Called(|_| Act::Be(OTHER))),
+    saboteur!(
+        "somebody-else",
+        NETWORK,
+        // It is asked for its version without a command.
+        Called(|c| if c.command.is_empty() { Act::Go } else { Act::Be(OTHER) })
+    ),
     saboteur!(
         "somebody-else-later",
         NETWORK,
