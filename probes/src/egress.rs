@@ -24,7 +24,8 @@ mod tamper;
 mod tcp;
 mod uring;
 
-pub use attempts::{ATTEMPTS, ATTEMPTS_V6, Attempt};
+use attempts::ATTEMPTS_V6;
+pub use attempts::{ATTEMPTS, Attempt};
 pub use dns::Dns;
 pub(crate) use dns::question;
 pub use tamper::{TAMPERINGS, Tampering};

@@ -146,11 +146,12 @@ fn node(name: &str, block: bool, major: u32, minor: u32) -> Outcome {
     // SAFETY: the pointer is valid for the call.
     let made = check(unsafe { libc::mknod(p.as_ptr(), kind | 0o600, libc::makedev(major, minor)) }.into());
     let what = format!("{} {major}:{minor}", if block { "block" } else { "character" });
-    match made.map_err(|e| (e.raw_os_error(), e)) {
-        Ok(_) => {}
-        Err((Some(libc::EPERM | libc::EACCES), e)) => return sys::refused(&e, format!("mknod {what}")),
-        // A file system that takes nothing says nothing of nodes.
-        Err((_, e)) => return Outcome::broken(format!("mknod {what}: {e}")),
+    if let Err(e) = made {
+        return match e.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => sys::refused(&e, format!("mknod {what}")),
+            // A file system that takes nothing says nothing of nodes.
+            _ => Outcome::broken(format!("mknod {what}: {e}")),
+        };
     }
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
     drop(fs::remove_file(&path));

@@ -49,7 +49,7 @@ pub use bench::{BENCHES, Bench, served};
 pub use bind::OVERLAYS;
 pub use calls::{Safe, names, number, safe};
 pub use cx::Cx;
-pub use egress::{ATTEMPTS, ATTEMPTS_V6, Attempt, Dns, Payload, Sink, TAMPERINGS, Tampering, over_ipv6};
+pub use egress::{ATTEMPTS, Attempt, Dns, Payload, Sink, TAMPERINGS, Tampering, over_ipv6};
 pub use identity::hypervisor;
 pub use netfilter::{MORE_RULES, RULES, Rule};
 pub use propagation::MOUNTED;

@@ -166,22 +166,28 @@ impl<'a> Case<'a> {
             .find_map(|e| e.as_str()?.strip_prefix(COMM_ENV)?.strip_prefix('=').map(str::to_owned));
         let pid = seen.pointer("/State/Pid").and_then(Value::as_i64).and_then(|p| i32::try_from(p).ok());
         if let (Some(comm), Some(pid @ 1..)) = (comm, pid) {
-            let until = Instant::now() + pace::scaled(NAMED);
-            loop {
-                match self.cx.helper.ask(LabAsk::Sandbox { pid, comm: comm.clone() }).await {
-                    // Nobody waits for this guest's word, so it may not have named itself yet.
-                    Ok(Answer::Sandbox { tasks: 0, chain, .. }) if about_to(&chain) && Instant::now() < until => {
-                        tokio::time::sleep(Duration::from_millis(10)).await;
-                        continue;
-                    }
-                    Ok(Answer::Sandbox { tasks, .. }) => self.saw("host", "comm.found", Outcome::value(tasks)),
-                    Ok(other) => self.problem("host", format!("the helper answered {other:?}")),
-                    Err(e) => self.problem("host", e.to_string()),
-                }
-                break;
+            match self.tasks_called(pid, &comm).await {
+                Ok(tasks) => self.saw("host", "comm.found", Outcome::value(tasks)),
+                Err(why) => self.problem("host", why),
             }
         }
         seen
+    }
+
+    /// How many tasks the host sees by this name. Nobody waits for the word of a case's guest, so it may not have given
+    /// itself its name yet.
+    async fn tasks_called(&self, pid: i32, comm: &str) -> Result<usize, String> {
+        let until = Instant::now() + pace::scaled(NAMED);
+        loop {
+            match self.cx.helper.ask(LabAsk::Sandbox { pid, comm: comm.to_owned() }).await {
+                Ok(Answer::Sandbox { tasks: 0, chain, .. }) if about_to(&chain) && Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Ok(Answer::Sandbox { tasks, .. }) => return Ok(tasks),
+                Ok(other) => return Err(format!("the helper answered {other:?}")),
+                Err(e) => return Err(e.to_string()),
+            }
+        }
     }
 
     /// The next fact a container writes to its output.

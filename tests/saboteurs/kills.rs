@@ -85,18 +85,15 @@ impl Kills {
                 continue;
             };
             let glob = globs.iter().find(|(_, matcher, _)| matcher.is_match(cell));
-            if let Some((g, _, NO_PASS)) = glob {
-                if then != now {
-                    hit.insert(g);
-                }
+            let expected = glob.map_or(then.as_str(), |(.., v)| *v);
+            if let Some((g, ..)) = glob.filter(|_| then != now) {
+                hit.insert(g);
+            }
+            if expected == NO_PASS {
                 if then != "pass" && now == "pass" {
                     wrong.push(format!("{cell} was {then}, must not pass, and does"));
                 }
                 continue;
-            }
-            let expected = glob.map_or(then.as_str(), |(.., v)| *v);
-            if let Some((g, ..)) = glob.filter(|_| then != now) {
-                hit.insert(g);
             }
             // What does not pass on this host cannot be broken either.
             if then == now && now != "pass" {

@@ -287,7 +287,7 @@ pub const ATTEMPTS: &[Attempt] = &[
 ];
 
 /// Attempts that there are over IPv6 alone. Numbered after [`ATTEMPTS`]: append only.
-pub const ATTEMPTS_V6: &[Attempt] = &[way("icmp.advertisement", Payload::Advertisement).raw()];
+pub(super) const ATTEMPTS_V6: &[Attempt] = &[way("icmp.advertisement", Payload::Advertisement).raw()];
 
 /// The ports AWF calls dangerous.
 const DANGEROUS: &[u16] = &[22, 23, 25, 110, 143, 445, 1433, 1521, 3306, 3389, 5432, 6379, 27017, 27018, 28017];

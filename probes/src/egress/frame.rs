@@ -11,11 +11,10 @@ use awf_probe_matrix::{Outcome, Sent};
 
 use super::{
     Way,
-    hand_made::{datagram, over},
+    hand_made::{datagram, over, packet},
 };
 use crate::{
-    Cx,
-    net::{self, checksum},
+    Cx, net,
     sys::{check, refused},
 };
 
@@ -37,17 +36,18 @@ fn send_frames(agent: &str, hop: &str, dst: IpAddr, nonce: &str) -> Result<Strin
     let fd = net::raw_socket(libc::AF_PACKET, libc::SOCK_RAW, everything).map_err(|e| ("socket(AF_PACKET)", e))?;
     let (index, own) = interface(&fd).map_err(|e| ("interface eth0", e))?;
     let link = |e| ("send on eth0", e);
-    let (asked, packet) = match (agent, hop, dst) {
-        (IpAddr::V4(agent), IpAddr::V4(hop), IpAddr::V4(dst)) => {
-            (ask(&fd, index, &arp(own, agent, hop), |f| replied(f, hop)), packet4(agent, dst, nonce))
+    let (asked, kind) = match (agent, hop) {
+        (IpAddr::V4(agent), IpAddr::V4(hop)) if dst.is_ipv4() => {
+            (ask(&fd, index, &arp(own, agent, hop), |f| replied(f, hop)), IPV4)
         }
-        (IpAddr::V6(agent), IpAddr::V6(hop), IpAddr::V6(dst)) => {
-            (ask(&fd, index, &solicitation(own, agent, hop), |f| advertised(f, hop)), packet6(agent, dst, nonce))
+        (IpAddr::V6(agent), IpAddr::V6(hop)) if dst.is_ipv6() => {
+            (ask(&fd, index, &solicitation(own, agent, hop), |f| advertised(f, hop)), IPV6)
         }
         _ => return Err(bad("addresses of two families")),
     };
     let mac = asked.map_err(link)?.ok_or(bad("nobody says whose hardware address it is"))?;
-    let frame = [&mac[..], &own, &packet].concat();
+    let packet = packet(agent, dst, net::UDP, 0, &datagram(agent, dst, nonce.as_bytes()));
+    let frame = [&mac[..], &own, &kind, &packet].concat();
     for _ in 0..3 {
         send_frame(&fd, index, &frame).map_err(link)?;
     }
@@ -138,12 +138,10 @@ fn solicitation(own: [u8; 6], agent: Ipv6Addr, hop: Ipv6Addr) -> Vec<u8> {
     let (from, to) = (IpAddr::from(agent), IpAddr::from(group));
     let sum = over(from, to, ICMPV6, &message);
     message[2..4].copy_from_slice(&sum);
-    let mut frame = vec![0x33, 0x33, 0xff, a, b, c];
-    frame.extend(own);
-    frame.extend(IPV6);
-    frame.extend(header6(agent, group, ICMPV6, 255, message.len()));
-    frame.extend(message);
-    frame
+    let mut packet = packet(from, to, ICMPV6, 0, &message);
+    // Neighbours answer none that a router has passed on.
+    packet[HOP_LIMIT] = 255;
+    [&[0x33, 0x33, 0xff, a, b, c], &own[..], &IPV6, &packet].concat()
 }
 
 fn advertised(f: &[u8], hop: Ipv6Addr) -> Option<[u8; 6]> {
@@ -153,38 +151,14 @@ fn advertised(f: &[u8], hop: Ipv6Addr) -> Option<[u8; 6]> {
     mine.then(|| std::array::from_fn(|i| f[80 + i]))
 }
 
-/// The type of the frame, and a datagram from 40002 to 40001.
-fn packet4(src: Ipv4Addr, dst: Ipv4Addr, nonce: &str) -> Vec<u8> {
-    let udp = datagram(src.into(), dst.into(), nonce.as_bytes());
-    let mut ip = vec![0x45, 0];
-    ip.extend((20 + udp.len() as u16).to_be_bytes());
-    ip.extend([0x1d, 0x0a, 0, 0, 64, net::UDP, 0, 0]);
-    ip.extend(src.octets());
-    ip.extend(dst.octets());
-    let sum = checksum(&ip);
-    ip[10..12].copy_from_slice(&sum.to_be_bytes());
-    [&[8, 0][..], &ip, &udp].concat()
-}
-
-/// The same over IPv6.
-fn packet6(src: Ipv6Addr, dst: Ipv6Addr, nonce: &str) -> Vec<u8> {
-    let udp = datagram(src.into(), dst.into(), nonce.as_bytes());
-    [&IPV6[..], &header6(src, dst, net::UDP, 64, udp.len()), &udp].concat()
-}
-
-fn header6(src: Ipv6Addr, dst: Ipv6Addr, next: u8, hops: u8, length: usize) -> Vec<u8> {
-    let mut ip = vec![0x60, 0, 0, 0];
-    ip.extend((length as u16).to_be_bytes());
-    ip.extend([next, hops]);
-    ip.extend(src.octets());
-    ip.extend(dst.octets());
-    ip
-}
-
+/// Types of a frame.
+const IPV4: [u8; 2] = [8, 0];
 const IPV6: [u8; 2] = [0x86, 0xdd];
 const ICMPV6: u8 = 58;
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
+/// Where a header of IPv6 has it.
+const HOP_LIMIT: usize = 7;
 /// ff02::1:ff00:0, to which the last three bytes of the address are added.
 const SOLICITED: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0);
 
@@ -194,8 +168,9 @@ mod tests {
 
     #[test]
     fn checksum_of_a_header_with_its_checksum_is_zero() {
-        let packet = packet4([10, 0, 0, 1].into(), [203, 0, 113, 9].into(), "awfp");
-        assert_eq!((checksum(&packet[2..22]), packet.len()), (0, 2 + 20 + 8 + 4));
+        let (from, to) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([203, 0, 113, 9]));
+        let packet = packet(from, to, net::UDP, 0, &datagram(from, to, b"awfp"));
+        assert_eq!((net::checksum(&packet[..20]), packet.len()), (0, 20 + 8 + 4));
     }
 
     #[test]
@@ -204,6 +179,7 @@ mod tests {
         let asked = solicitation([1; 6], agent, hop);
         assert_eq!(asked[..6], [0x33, 0x33, 0xff, 0x12, 0x34, 0x56]);
         assert_eq!((asked[38..54].to_vec(), asked.len()), (hex("ff0200000000000000000001ff123456"), 86));
+        assert_eq!((&asked[12..14], asked[20], asked[21]), (&IPV6[..], ICMPV6, 255));
         let mut answer = asked;
         answer[54] = ADVERTISEMENT;
         assert_eq!(advertised(&answer, hop), None, "the option is the asker's own");

@@ -90,7 +90,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
 }
 
 /// A header and what follows it. `fragment` is the field of IPv4: flags and offset in units of eight bytes.
-fn packet(src: IpAddr, dst: IpAddr, proto: u8, fragment: u16, body: &[u8]) -> Vec<u8> {
+pub(super) fn packet(src: IpAddr, dst: IpAddr, proto: u8, fragment: u16, body: &[u8]) -> Vec<u8> {
     if src.is_ipv6() {
         return packet6(src, dst, proto, fragment, body);
     }
